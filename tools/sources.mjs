@@ -1,0 +1,63 @@
+// The list of native sources, and where headers are found. Used by binding.gyp, CMakeLists.txt and the other tools.
+//
+//   node tools/sources.mjs             prints native/sources.txt, one path per line
+//   node tools/sources.mjs --include   prints the include folders beside native/ and Node's own
+//   node tools/sources.mjs --headers   prints the folder of Node's headers
+//   node tools/sources.mjs --write     rewrites the list from the files found under native/
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const listFile = join(root, 'native/sources.txt')
+
+/** Paths of native/sources.txt, relative to the root. One per line; `#` starts a comment. */
+export function sources() {
+  return readFileSync(listFile, 'utf8')
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim())
+    .filter(Boolean)
+}
+
+/** Include folders of packages. A source build of the installed package does without the development ones. */
+export function packageIncludes() {
+  try {
+    return [createRequire(import.meta.url)('node-addon-api').include_dir].map((dir) => resolve(root, dir))
+  } catch {
+    return []
+  }
+}
+
+/** Node's headers: from npm's `nodedir`, else beside the running node. Throws when neither has them. */
+export function nodeHeaders() {
+  const prefixes = [process.env.npm_config_nodedir, dirname(dirname(process.execPath))].filter(Boolean)
+  const found = prefixes.map((prefix) => join(prefix, 'include/node')).find((dir) => existsSync(join(dir, 'node_api.h')))
+  if (!found) throw new Error(`No node_api.h under ${prefixes.join(' or ')}: set npm_config_nodedir.`)
+  return found
+}
+
+/** Every file under `folder` (relative to the root) whose name ends in `suffix`, sorted. */
+export function filesUnder(folder, suffix) {
+  if (!existsSync(join(root, folder))) return []
+  return readdirSync(join(root, folder), { recursive: true })
+    .filter((name) => name.endsWith(suffix))
+    .map((name) => `${folder}/${name}`)
+    .sort()
+}
+
+function writeList() {
+  const header = [
+    '# The native sources, read by binding.gyp and CMakeLists.txt. The same on every platform: a file for one',
+    '# kernel guards itself with #if. After adding a file: node tools/sources.mjs --write',
+  ]
+  writeFileSync(listFile, `${[...header, ...filesUnder('native', '.cc')].join('\n')}\n`)
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const wanted = process.argv[2]
+  if (wanted === '--write') writeList()
+  else if (wanted === '--include') console.log(packageIncludes().join('\n'))
+  else if (wanted === '--headers') console.log(nodeHeaders())
+  else console.log(sources().join('\n'))
+}
