@@ -6,6 +6,7 @@
 //   node tools/sources.mjs --write     rewrites the list from the files found under native/
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -29,9 +30,11 @@ export function packageIncludes() {
   }
 }
 
-/** Node's headers: from npm's `nodedir`, else beside the running node. Throws when neither has them. */
+/** Node's headers: from npm's `nodedir`, else beside the running node, else those node-gyp fetched. Throws if none. */
 export function nodeHeaders() {
-  const prefixes = [process.env.npm_config_nodedir, dirname(dirname(process.execPath))].filter(Boolean)
+  const cache = process.platform === 'darwin' ? 'Library/Caches' : '.cache'
+  const fetched = join(homedir(), cache, 'node-gyp', process.versions.node)
+  const prefixes = [process.env.npm_config_nodedir, dirname(dirname(process.execPath)), fetched].filter(Boolean)
   const found = prefixes.map((prefix) => join(prefix, 'include/node')).find((dir) => existsSync(join(dir, 'node_api.h')))
   if (!found) throw new Error(`No node_api.h under ${prefixes.join(' or ')}: set npm_config_nodedir.`)
   return found
