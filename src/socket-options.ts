@@ -1,0 +1,114 @@
+import { boolean, either, integer, milliseconds, optional, type Shape, string } from './options.js'
+
+/**
+ * Options of the system's sockets, for listeners (whose connections inherit them) and connections. Sizes are bytes,
+ * times milliseconds. Left out means: as the system has it, save `noDelay`. What a system lacks fails with
+ * `ERR_SLUICE_NOT_SUPPORTED`; on Unix sockets only the buffer sizes have a meaning, the rest is passed over.
+ */
+export interface SocketOptions {
+  /** Sends small pieces at once instead of collecting them (Nagle). Default true: one turn's writes leave together
+   *  anyway. Source: TCP_NODELAY, tcp(7); the default is our choice. */
+  noDelay?: boolean
+  /** Probes a silent peer. Default false. Source: SO_KEEPALIVE, socket(7). */
+  keepAlive?: boolean
+  /** Silence before the first probe, rounded up to whole seconds; 1 s to 32 767 s. Default 7 200 000, from the system.
+   *  Source: TCP_KEEPIDLE, tcp(7). */
+  keepAliveIdleMs?: number
+  /** Time between probes, rounded up to whole seconds; 1 s to 32 767 s. Default 75 000, from the system.
+   *  Source: TCP_KEEPINTVL, tcp(7). */
+  keepAliveIntervalMs?: number
+  /** Unanswered probes after which the peer counts as gone, 1 to 127. Default 9, from the system.
+   *  Source: TCP_KEEPCNT, tcp(7). */
+  keepAliveCount?: number
+  /** Time that sent bytes may stay unacknowledged before the connection fails; 0 leaves it to the system. Linux only.
+   *  Source: TCP_USER_TIMEOUT, tcp(7). */
+  userTimeoutMs?: number
+  /** Acknowledges at once instead of delaying; the system may fall back by itself. Linux only.
+   *  Source: TCP_QUICKACK, tcp(7). */
+  quickAck?: boolean
+  /** Data in the first packet. A listener takes the length of its queue, or `true` for 256; to connect, `true`.
+   *  Default false. Source: TCP_FASTOPEN and TCP_FASTOPEN_CONNECT, tcp(7). */
+  fastOpen?: boolean | number
+  /** Unsent bytes in the kernel below which a socket counts as writable. Default unlimited, from the system: a small
+   *  value such as 16 384 keeps what was written longer where it can still be changed.
+   *  Source: TCP_NOTSENT_LOWAT, Linux Documentation/networking/ip-sysctl. */
+  notSentLowWaterBytes?: number
+  /** The kernel's send buffer; Linux doubles the value, and no longer tunes it. Source: SO_SNDBUF, socket(7). */
+  sendBufferBytes?: number
+  /** The kernel's receive buffer; Linux doubles the value, and no longer tunes it. Source: SO_RCVBUF, socket(7). */
+  receiveBufferBytes?: number
+  /** The type-of-service byte, DSCP in its upper six bits, 0 to 255. Default 0.
+   *  Source: IP_TOS, ip(7); IPV6_TCLASS, RFC 3542. */
+  typeOfService?: number
+  /** Mark for routing and firewall rules, 0 to 2 147 483 647. Linux only, needs CAP_NET_ADMIN.
+   *  Source: SO_MARK, socket(7). */
+  mark?: number
+  /** Algorithm by its kernel name, e.g. `'bbr'`, at most 15 characters.
+   *  Source: TCP_CONGESTION, tcp(7); /proc/sys/net/ipv4/tcp_available_congestion_control. */
+  congestionControl?: string
+}
+
+const maxInt = 2_147_483_647
+const keepAliveTime = () => optional(milliseconds({ min: 1, max: 32_767_000 }))
+
+/** For `setOptions()`: only what is given changes. */
+export const socketOptionChanges = {
+  noDelay: optional(boolean()),
+  keepAlive: optional(boolean()),
+  keepAliveIdleMs: keepAliveTime(),
+  keepAliveIntervalMs: keepAliveTime(),
+  keepAliveCount: optional(integer({ min: 1, max: 127 })),
+  userTimeoutMs: optional(milliseconds()),
+  quickAck: optional(boolean()),
+  fastOpen: optional(either(boolean(), integer({ min: 0, max: 65_535 }))),
+  notSentLowWaterBytes: optional(integer({ min: 1, max: maxInt })),
+  sendBufferBytes: optional(integer({ min: 1, max: maxInt })),
+  receiveBufferBytes: optional(integer({ min: 1, max: maxInt })),
+  typeOfService: optional(integer({ min: 0, max: 255 })),
+  mark: optional(integer({ min: 0, max: maxInt })),
+  congestionControl: optional(string({ maxLength: 15 })),
+} satisfies Shape<SocketOptions>
+
+/** For new listeners and connections: with the defaults. */
+export const socketOptions = {
+  ...socketOptionChanges,
+  noDelay: boolean({ default: true }),
+} satisfies Shape<SocketOptions>
+
+// The order of `enum class SocketOption` in native/engine/socket_option.h; the position is the number native code takes.
+const nativeOrder = [
+  'noDelay',
+  'keepAlive',
+  'keepAliveIdleMs',
+  'keepAliveIntervalMs',
+  'keepAliveCount',
+  'userTimeoutMs',
+  'quickAck',
+  'fastOpen',
+  'notSentLowWaterBytes',
+  'sendBufferBytes',
+  'receiveBufferBytes',
+  'typeOfService',
+  'mark',
+  'congestionControl',
+] as const satisfies readonly (keyof SocketOptions)[]
+
+// Only these apply to Unix sockets.
+const unixOptions: ReadonlySet<keyof SocketOptions> = new Set(['sendBufferBytes', 'receiveBufferBytes'])
+
+const fastOpenQueueLength = 256
+
+/** Checked options as native code takes them: pairs of option number and value, booleans as 0 and 1. */
+export function encodeSocketOptions(
+  options: SocketOptions,
+  { unix = false }: { unix?: boolean } = {},
+): Array<[number, number | string]> {
+  const encoded: Array<[number, number | string]> = []
+  nativeOrder.forEach((name, id) => {
+    const value = options[name]
+    if (value === undefined || (unix && !unixOptions.has(name))) return
+    if (name === 'fastOpen' && value === true) encoded.push([id, fastOpenQueueLength])
+    else encoded.push([id, typeof value === 'boolean' ? Number(value) : value])
+  })
+  return encoded
+}
