@@ -10,7 +10,7 @@ import { nodeHeaders, packageIncludes, root } from './sources.mjs'
 const warningFlags = ['-Wall', '-Wextra', '-Werror']
 const languageFlags = {
   '.cc': ['-std=c++20', '-fno-exceptions', '-fno-rtti', '-fvisibility=hidden', '-fvisibility-inlines-hidden'],
-  '.c': ['-std=c11', '-D_GNU_SOURCE'],
+  '.c': ['-std=gnu11'],
 }
 
 /** Flags for sources that may include node_api.h. */

@@ -7,12 +7,14 @@ const require = createRequire(import.meta.url)
 const write = process.argv[2] === '--write'
 const folders = ['native', 'test/native', 'bench/native']
 const cFiles = folders.flatMap((folder) => ['.h', '.cc', '.c'].flatMap((suffix) => filesUnder(folder, suffix)))
+// From a package, so that every machine formats with the same version.
+const clangFormat = require('clang-format-node').clangFormatPath
 const biome = require.resolve('@biomejs/biome/bin/biome')
 const tsc = require.resolve('typescript/bin/tsc')
 
 const checks = {
   biome: [process.execPath, biome, ...(write ? ['check', '--write'] : ['ci'])],
-  'clang-format': ['clang-format', ...(write ? ['-i'] : ['--dry-run', '-Werror']), ...cFiles],
+  'clang-format': [clangFormat, ...(write ? ['-i'] : ['--dry-run', '-Werror']), ...cFiles],
   // tsc -b looks at src/ and bench/, the last one at the tests, which use what -b has written.
   'types of the package': [process.execPath, tsc, '-b', '.', 'bench'],
   'types of the tests': [process.execPath, tsc, '-p', 'test'],
