@@ -1,0 +1,71 @@
+/// load --port N [--mode echo|connect|sink|source|idle] [--connections N] [--bytes N] [--depth N]
+///      [--warmup seconds] [--seconds seconds] [--limit seconds] [--server pid]
+///
+/// Loads a server on 127.0.0.1, compares every byte that comes back, and prints one line of JSON: what was done
+/// within the measured time, how long each message took, and the CPU time the server used meanwhile. After
+/// `--limit` seconds it fails, whatever happens.
+#define _GNU_SOURCE
+#include <signal.h>
+
+#include "load_modes.h"
+
+static uint64_t limitSeconds;
+
+static void outOfTime(int signal) {
+  (void)signal;
+  static const char text[] = "{\"error\":\"out of time: the server stopped answering\"}\n";
+  ssize_t ignored = write(STDOUT_FILENO, text, sizeof text - 1);
+  (void)ignored;
+  _exit(1);
+}
+
+static uint64_t secondsOption(int argc, char **argv, const char *name, double otherwise) {
+  return (uint64_t)(numberOption(argc, argv, name, otherwise) * 1e9);
+}
+
+static void readSettings(int argc, char **argv) {
+  settings.port = (uint16_t)numberOption(argc, argv, "port", 0);
+  settings.server = (pid_t)numberOption(argc, argv, "server", 0);
+  settings.connections = (uint32_t)numberOption(argc, argv, "connections", 64);
+  settings.bytes = (uint32_t)numberOption(argc, argv, "bytes", 64);
+  settings.depth = (uint32_t)numberOption(argc, argv, "depth", 1);
+  settings.warmup = secondsOption(argc, argv, "warmup", 0.3);
+  settings.duration = secondsOption(argc, argv, "seconds", 1);
+  limitSeconds = (uint64_t)numberOption(argc, argv, "limit", 30);
+  if (settings.port == 0 || settings.connections == 0 || settings.bytes == 0 || settings.depth == 0 ||
+      limitSeconds == 0) {
+    fprintf(stderr, "load: --port, --connections, --bytes, --depth and --limit must be at least 1\n");
+    exit(2);
+  }
+}
+
+static void prepareConnections(void) {
+  connections = calloc(settings.connections, sizeof *connections);
+  uint64_t *stamps = calloc((size_t)settings.connections * settings.depth, sizeof *stamps);
+  if (connections == NULL || stamps == NULL) failLoad("out of memory");
+  for (uint32_t i = 0; i < settings.connections; i++)
+    connections[i] = (Connection){
+        .fd = -1, .number = i, .start = patternStart(i), .stamps = stamps + (size_t)i * settings.depth};
+}
+
+int main(int argc, char **argv) {
+  readSettings(argc, argv);
+  const char *mode = textOption(argc, argv, "mode", "echo");
+  signal(SIGALRM, outOfTime);
+  alarm((unsigned)limitSeconds);
+  patternPrepare();
+  chargenPrepare();
+  prepareConnections();
+  poller = epoll_create1(EPOLL_CLOEXEC);
+
+  if (strcmp(mode, "echo") == 0) runEcho();
+  else if (strcmp(mode, "connect") == 0) runConnect();
+  else if (strcmp(mode, "sink") == 0) runSink();
+  else if (strcmp(mode, "source") == 0) runSource();
+  else if (strcmp(mode, "idle") == 0) runIdle();
+  else {
+    fprintf(stderr, "--mode: '%s' is none of echo, connect, sink, source, idle\n", mode);
+    return 2;
+  }
+  return 0;
+}

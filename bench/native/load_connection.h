@@ -1,0 +1,95 @@
+/// Opening, sending and receiving on one connection of the load generator.
+#pragma once
+
+#include "load_state.h"
+
+static inline void watch(Connection *connection, uint32_t interest) {
+  if (interest == connection->interest) return;
+  struct epoll_event event = {.events = interest, .data.ptr = connection};
+  int operation = connection->interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+  if (epoll_ctl(poller, operation, connection->fd, &event) != 0) failLoad("epoll_ctl: %s", strerror(errno));
+  connection->interest = interest;
+}
+
+/// Begins to connect, from 127.0.0.2, .3, … in turn of `source`, so that ports last for as many as we like.
+static inline void beginConnecting(Connection *connection, uint32_t source) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), yes = 1;
+  if (fd < 0) failLoad("connection %u: socket: %s", connection->number, strerror(errno));
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + source % 250);
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0) failLoad("bind: %s", strerror(errno));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(settings.port);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS)
+    failLoad("connection %u: connect: %s", connection->number, strerror(errno));
+  connection->fd = fd;
+  connection->interest = 0;
+  connection->due = connection->sent = connection->received = 0;
+}
+
+static inline void failConnection(const Connection *connection, const char *what, int error) {
+  failLoad("connection %u: %s after %llu bytes: %s", connection->number, what,
+           (unsigned long long)connection->received, error == 0 ? "closed by the server" : strerror(error));
+}
+
+/// Sends what is due. Asks to hear of room when the kernel does not take all of it.
+static inline void sendDue(Connection *connection) {
+  while (connection->sent < connection->due) {
+    uint64_t size = connection->due - connection->sent;
+    if (size > patternLongestRun) size = patternLongestRun;
+    ssize_t sent = send(connection->fd, patternAt(connection->start, connection->sent), size, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0 && errno == EAGAIN) return watch(connection, EPOLLIN | EPOLLOUT);
+    if (sent < 0) failConnection(connection, "send", errno);
+    connection->sent += (uint64_t)sent;
+  }
+  watch(connection, EPOLLIN);
+}
+
+/// Takes what has come and compares every byte. Returns how many came.
+static inline size_t receiveEcho(Connection *connection) {
+  ssize_t size = recv(connection->fd, received, receiveSize, 0);
+  if (size < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  if (size <= 0) failConnection(connection, "receive", size == 0 ? 0 : errno);
+  if (connection->received + (uint64_t)size > connection->sent)
+    failLoad("connection %u: more bytes came back than were sent", connection->number);
+  size_t right = patternMatch(connection->start, connection->received, received, (size_t)size);
+  if (right < (size_t)size)
+    failLoad("connection %u: byte %llu is 0x%02x, expected 0x%02x", connection->number,
+             (unsigned long long)(connection->received + right), received[right],
+             *patternAt(connection->start, connection->received + right));
+  connection->received += (uint64_t)size;
+  return (size_t)size;
+}
+
+/// Waits for events and hands each to `handle`.
+static inline void turn(void (*handle)(Connection *, uint32_t), int timeoutMs) {
+  struct epoll_event events[eventsPerWait];
+  int ready = epoll_wait(poller, events, eventsPerWait, timeoutMs);
+  if (ready < 0 && errno != EINTR) failLoad("epoll_wait: %s", strerror(errno));
+  for (int i = 0; i < ready; i++) handle(events[i].data.ptr, events[i].events);
+}
+
+static uint32_t openCount;
+
+static inline void handleFirstEcho(Connection *connection, uint32_t events) {
+  if (connection->due == 0) connection->due = settings.bytes;
+  if (events & EPOLLOUT) sendDue(connection);
+  if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && receiveEcho(connection) > 0 &&
+      connection->received == connection->due)
+    openCount++;
+}
+
+/// Opens all connections, a few at a time; each has sent a message and got it back when this returns.
+static inline void openWithEcho(void) {
+  for (uint32_t begun = 0; openCount < settings.connections;) {
+    while (begun < settings.connections && begun - openCount < openAtOnce) {
+      beginConnecting(&connections[begun], begun / portsPerSource);
+      watch(&connections[begun], EPOLLIN | EPOLLOUT);
+      begun++;
+    }
+    turn(handleFirstEcho, -1);
+  }
+}
