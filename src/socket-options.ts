@@ -98,17 +98,25 @@ const unixOptions: ReadonlySet<keyof SocketOptions> = new Set(['sendBufferBytes'
 
 const fastOpenQueueLength = 256
 
+/** What the options are for. */
+export interface SocketKind {
+  listener: boolean
+  unix: boolean
+}
+
 /** Checked options as native code takes them: pairs of option number and value, booleans as 0 and 1. */
-export function encodeSocketOptions(
-  options: SocketOptions,
-  { unix = false }: { unix?: boolean } = {},
-): Array<[number, number | string]> {
+export function encodeSocketOptions(options: SocketOptions, kind: SocketKind): Array<[number, number | string]> {
   const encoded: Array<[number, number | string]> = []
   nativeOrder.forEach((name, id) => {
-    const value = options[name]
-    if (value === undefined || (unix && !unixOptions.has(name))) return
-    if (name === 'fastOpen' && value === true) encoded.push([id, fastOpenQueueLength])
-    else encoded.push([id, typeof value === 'boolean' ? Number(value) : value])
+    const value = name === 'fastOpen' ? fastOpenValue(options.fastOpen, kind) : options[name]
+    if (value === undefined || (kind.unix && !unixOptions.has(name))) return
+    encoded.push([id, typeof value === 'boolean' ? Number(value) : value])
   })
   return encoded
+}
+
+// A listener has a queue, a connection only on and off.
+function fastOpenValue(value: boolean | number | undefined, { listener }: SocketKind): boolean | number | undefined {
+  if (!listener) return value === undefined ? undefined : Boolean(value)
+  return value === true ? fastOpenQueueLength : value
 }
