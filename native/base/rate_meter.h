@@ -1,0 +1,56 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/clock.h"
+
+namespace sluice {
+
+/// Events per period over a sliding window of two periods, the older one weighted by what is left of it
+/// (HP-60…64). It never lets twice the rate through at the edge of a period.
+class RateMeter {
+ public:
+  explicit RateMeter(uint32_t periodMs = 1000) : periodMs_(periodMs) {}
+
+  void add(TimeMs now, uint32_t count = 1) {
+    rotate(now);
+    current_ += count;
+  }
+  /// Events in the window that ends now, times the period.
+  uint64_t total(TimeMs now) {
+    rotate(now);
+    return previous_ * (startMs_ + periodMs_ - now) + current_ * periodMs_;
+  }
+  uint64_t rate(TimeMs now) { return total(now) / periodMs_; }
+  /// How many more events fit under `limit` per period.
+  uint32_t remaining(TimeMs now, uint32_t limit) {
+    const uint64_t used = rate(now);
+    return used >= limit ? 0 : static_cast<uint32_t>(limit - used);
+  }
+  /// How long to wait until one more fits; 0 when it fits now.
+  TimeMs delayMs(TimeMs now, uint32_t limit) {
+    const uint64_t used = total(now), allowed = static_cast<uint64_t>(limit) * periodMs_;
+    if (used < allowed) return 0;
+    return std::max<TimeMs>(1, (used - allowed) / std::max(1u, limit));
+  }
+
+ private:
+  void rotate(TimeMs now) {
+    if (now < startMs_ + periodMs_) return;
+    if (now < startMs_ + 2 * static_cast<TimeMs>(periodMs_)) {
+      previous_ = current_;
+      startMs_ += periodMs_;
+    } else {
+      previous_ = 0;
+      startMs_ = now;
+    }
+    current_ = 0;
+  }
+
+  uint32_t periodMs_;
+  uint64_t current_ = 0, previous_ = 0;
+  TimeMs startMs_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+
+namespace sluice {
+
+// The two kinds of records that cross the border to JavaScript, four 32-bit words each. src/native/records.ts holds the
+// same numbers; a test compares them. `head` is type | tag, where the tag is the socket's generation in the upper 24
+// bits, so that neither side takes a former connection's record for its successor's.
+
+/// Native to JavaScript.
+enum class EventType : uint8_t {
+  opened = 1,      // id: slot, a: listener key
+  data,            // id: slot, a: offset in the slab, b: length
+  end,             // id: slot
+  drain,           // id: slot
+  released,        // id: reference slot; the bytes written by reference are no longer needed
+  closed,          // id: slot, a: error code | syscall index << 8, b: errno; always the last of its connection
+  connected,       // id: slot
+  timeout,         // id: slot, a: TimeoutKind
+  listenerFailed,  // id: listener key, a and b as in `closed`; accepting pauses and goes on by itself
+  finished,        // id: slot; everything written, and FIN, is in the kernel's hands
+  timer,           // id: timer key
+};
+
+/// JavaScript to native.
+enum class OpType : uint8_t {
+  writeSlab = 1,    // a: offset in the slab, b: length; bytes of the batch being handled
+  writeOut,         // a: offset in the out-slab, b: length
+  writeReference,   // a: reference slot, b: length
+  end,              // FIN after everything written
+  close,            // end, then read and drop until the peer's end; a: bound in ms
+  destroy,          // now; unsent bytes are dropped
+  reset,            // now, with RST
+  pause,            // a: reasons to add
+  resume,           // a: reasons to remove
+  forget,           // JavaScript has handled `closed`: the slot may be used again
+  armTimer,         // id: timer key, a: ms from now
+  cancelTimer,      // id: timer key
+};
+/// On a write: report `drain` once what is queued has fallen to the low-water mark.
+inline constexpr int32_t wantDrainFlag = 0x80;
+inline constexpr int32_t opTypeMask = 0x7f;
+
+struct EventRecord {
+  int32_t head, id, a, b;
+};
+struct OpRecord {
+  int32_t head, id, a, b;
+};
+
+/// Words of the control array that both sides share.
+enum ControlWord : int {
+  controlOpCount = 0,         // ops staged by JavaScript
+  controlOutBytes = 1,        // bytes used of the out-slab
+  controlInTurn = 2,          // 1 while native will apply staged ops by itself
+  controlReferenceCount = 3,  // writeReference ops among the staged ones
+  controlWords = 16,
+};
+
+enum class TimeoutKind : uint8_t { read = 1, write, halfClosed };
+
+/// Why a connection does not read; any reason suffices (LE-40).
+enum PauseReason : uint8_t { pausedByUser = 1, pausedByStream = 2, pausedByQueue = 4, pausedWithoutReader = 8 };
+
+}  // namespace sluice

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/assert.h"
+#include "base/timer_wheel.h"
+#include "buffer/byte_queue.h"
+#include "engine/engine.h"
+#include "loop/records.h"
+
+namespace sluice {
+
+/// A connection's life. The directions have their own state (ReadSide, WriteSide) while it is open.
+///
+///   unused ─ connect ─▶ connecting ─ proven ─▶ open ─ close() ─▶ draining
+///   unused ─ accept ────────────────────────▶ open                  │ peer's end, or time is up
+///   connecting, open, draining ─ both directions over, destroy, failure ─▶ closing
+///   closing ─ the engine let go ─▶ closed ─ JavaScript let go ─▶ unused
+enum class ConnectionState : uint8_t { unused, connecting, open, draining, closing, closed };
+
+enum class ReadSide : uint8_t { open, ended, failed };
+enum class WriteSide : uint8_t {
+  open,
+  ending,  // everything queued, then FIN
+  ended,   // FIN is out
+  failed,
+};
+
+/// The times that bound a connection, allocated only when one is set (HP-100…104). 0 means no bound.
+struct ConnectionTimers {
+  Timer timer;
+  uint32_t readTimeoutMs = 0, writeTimeoutMs = 0, halfClosedTimeoutMs = 0;
+  TimeMs lastReadMs = 0, lastWriteMs = 0, halfClosedSinceMs = 0;
+  TimeMs stateDeadlineMs = 0;  // connecting: connect timeout; draining: end of patience
+  bool readTold = false, writeTold = false, halfClosedTold = false;  // told once until there is progress
+};
+
+/// One connection's state. Small, because most are idle: whatever a quiet connection can do without is behind a pointer.
+struct Connection {
+  std::unique_ptr<ByteQueue> queue;  // taken from JavaScript, not yet by the kernel; null when empty
+  std::unique_ptr<ConnectionTimers> timers;
+  uint64_t bytesRead = 0, bytesWritten = 0;
+  Error error{};                     // why it ends; told with `closed`
+  uint32_t tag = 0;                  // generation << 8
+  uint32_t listenerKey = 0;          // 0: not accepted
+  uint32_t lowWaterBytes = 0;
+  int32_t firstStaged = -1, lastStaged = -1;  // pieces written in the batch being applied
+  ConnectionState state = ConnectionState::unused;
+  ReadSide readSide = ReadSide::open;
+  WriteSide writeSide = WriteSide::open;
+  uint8_t pauses = 0;                // a set of PauseReason
+  bool sending : 1 = false;          // the engine will complete a send
+  bool wantDrain : 1 = false;
+  bool dirty : 1 = false;            // in the list of those with staged pieces
+  bool gated : 1 = false;            // holds a place in its listener's gates
+
+  bool reading() const { return state == ConnectionState::open && readSide == ReadSide::open && pauses == 0; }
+  bool live() const { return state == ConnectionState::open || state == ConnectionState::draining; }
+
+  /// The only line that writes `state`.
+  void moveTo(ConnectionState next) {
+    SLUICE_ASSERT(mayMove(state, next));
+    state = next;
+  }
+
+  static constexpr bool mayMove(ConnectionState from, ConnectionState to) {
+    using enum ConnectionState;
+    switch (to) {
+      case unused: return from == closed;
+      case connecting: return from == unused;
+      case open: return from == unused || from == connecting;
+      case draining: return from == open;
+      case closing: return from == connecting || from == open || from == draining;
+      case closed: return from == closing;
+    }
+    return false;
+  }
+};
+static_assert(!Connection::mayMove(ConnectionState::closing, ConnectionState::open), "closing is final");
+
+}  // namespace sluice

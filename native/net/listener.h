@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/timer_wheel.h"
+#include "engine/engine.h"
+#include "net/accept_gate.h"
+
+namespace sluice {
+
+/// What a new connection starts with.
+struct ConnectionConfig {
+  uint32_t readTimeoutMs = 0, writeTimeoutMs = 0, halfClosedTimeoutMs = 0;  // 0: none
+  uint32_t lowWaterBytes = 0;
+  bool startPaused = false;  // nobody reads yet
+
+  bool hasTimeouts() const { return (readTimeoutMs | writeTimeoutMs | halfClosedTimeoutMs) != 0; }
+};
+
+/// One listener on one loop.
+///
+///   accepting ─ gates grant nothing ─▶ waiting ─ a place is free, or it is time ─▶ accepting
+///   accepting ─ EMFILE and the like ─▶ backingOff ─ 100 ms … 1 s later ─▶ accepting
+struct Listener {
+  enum class State : uint8_t { accepting, waiting, backingOff };
+
+  ListenerId id = noListener;
+  uint32_t key = 0;  // JavaScript's name for it, on every loop the same
+  State state = State::accepting;
+  ConnectionConfig connections;
+  std::vector<std::shared_ptr<AcceptGate>> gates;
+  uint32_t granted = 0;      // places reserved and not yet used
+  uint32_t occupied = 0;     // places held by its open connections
+  uint32_t backOffMs = 0;
+  uint64_t accepted = 0, failures = 0;
+  Timer timer;
+};
+
+}  // namespace sluice

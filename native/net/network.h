@@ -1,0 +1,127 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "loop/loop.h"
+#include "net/connection.h"
+#include "net/listener.h"
+
+namespace sluice {
+
+/// The connections and listeners of one loop: completions of the engine go in and events for JavaScript come out;
+/// operations of JavaScript go in and calls to the engine come out.
+///
+/// Threads: all calls on the loop's thread, except gateOpened().
+class Network final : public LoopClient, public GateWaiter {
+ public:
+  /// `wakeLoop` makes the driver call collect() soon; any thread.
+  Network(Loop& loop, void (*wakeLoop)(void*), void* wakeContext);
+  ~Network() override;
+
+  Result<ListenerId> listen(const ListenSpec& spec, uint32_t key, const ConnectionConfig& connections,
+                            std::vector<std::shared_ptr<AcceptGate>> gates);
+  /// Accepts no more; its connections live on.
+  void closeListener(uint32_t key);
+  const Listener* listener(uint32_t key) const;
+
+  /// `connected` or `closed` follows. connectTimeoutMs 0: as long as the system tries.
+  Result<Slot> connect(const ConnectSpec& spec, const ConnectionConfig& config, uint32_t connectTimeoutMs);
+  /// Takes over a connected descriptor; the connection is open at once.
+  Result<Slot> adopt(int fd, const ConnectionConfig& config);
+
+  /// Carries out what JavaScript asked for, in order per connection. Pieces written to one connection leave in one
+  /// system call. `references` are the addresses for the writeReference operations, in their order.
+  void apply(std::span<const OpRecord> ops, const uint8_t* out, std::span<const uint8_t* const> references);
+
+  /// The connection, if `tag` still names it and its socket exists.
+  Connection* find(Slot slot, uint32_t tag);
+  void setTimeouts(Slot slot, Connection& connection, uint32_t readMs, uint32_t writeMs, uint32_t halfClosedMs);
+
+  /// Closes everything at once, for shutdown. Events still come.
+  void destroyAll();
+  /// To be called after collect(): serves listeners whose gates have opened.
+  void serveWaiting();
+
+  void onCompletion(const Completion& completion) override;
+  void onTimer(Timer& timer) override;
+  void gateOpened() override;
+
+  uint32_t openConnections() const { return openConnections_; }
+  /// The index by which events name a failed system call, and back.
+  static const char* syscallName(uint32_t index);
+
+ private:
+  enum class TimerKind : uint32_t { connection, listener, script };
+  struct Staged {
+    const uint8_t* data;
+    uint32_t length;
+    uint32_t id;  // offset in the slab, or reference slot
+    int32_t next;
+    OpType source;
+  };
+
+  Connection& at(Slot slot);
+  Connection& start(Slot slot, ConnectionState state, const ConnectionConfig& config);
+  void emit(EventType type, Slot slot, const Connection& connection, int32_t a = 0, int32_t b = 0);
+  void emitFailure(EventType type, uint32_t tag, uint32_t id, const Error& error);
+
+  void onAccepted(const Completion& completion);
+  void onAcceptFailed(const Completion& completion);
+  void onConnected(Slot slot, Connection& connection);
+  void onReceived(Slot slot, Connection& connection, const Completion& completion);
+  void onEnded(Slot slot, Connection& connection);
+  void onSent(Slot slot, Connection& connection, uint32_t length);
+  void onSendFailed(Slot slot, Connection& connection, const Error& error);
+  void onClosed(Slot slot, Connection& connection);
+
+  void stage(Slot slot, Connection& connection, const OpRecord& op, OpType type, const uint8_t* data);
+  void flushStaged(Slot slot, Connection& connection);
+  void queueStaged(Connection& connection, size_t skip);
+  void dropStaged(Connection& connection);
+  void sendQueued(Slot slot, Connection& connection);
+  void afterSending(Slot slot, Connection& connection);
+  void countTaken(Slot slot, Connection& connection, size_t bytes);
+  void releasePiece(ByteQueue::Owner owner, uint32_t id);
+  void dropQueue(Connection& connection);
+  ByteQueue& queueOf(Connection& connection);
+
+  void endWriting(Slot slot, Connection& connection);
+  void beginDraining(Slot slot, Connection& connection, uint32_t boundMs);
+  void beginClosing(Slot slot, Connection& connection, CloseMode mode, const Error& error);
+  void closeIfOver(Slot slot, Connection& connection);
+  void setPauses(Slot slot, Connection& connection, uint8_t pauses);
+
+  ConnectionTimers& timersOf(Slot slot, Connection& connection);
+  void armTimers(Slot slot, Connection& connection);
+  void onConnectionTimer(Slot slot, Connection& connection);
+  void noteHalfClosed(Slot slot, Connection& connection);
+
+  void refill(Listener& listener);
+  void returnGrants(Listener& listener);
+  void leaveGates(Connection& connection);
+  void forgetListener(std::vector<std::unique_ptr<Listener>>::iterator listener);
+  void armListener(Listener& listener, TimeMs inMs);
+
+  static constexpr uint32_t blockSize = 256;
+
+  Loop& loop_;
+  Engine& engine_;
+  const bool defers_;  // sends complete later, so their bytes must stay
+  const bool lends_;
+  void (*const wakeLoop_)(void*);
+  void* const wakeContext_;
+  std::vector<std::unique_ptr<Connection[]>> blocks_;
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unordered_map<uint32_t, std::unique_ptr<Timer>> scriptTimers_;
+  std::vector<Staged> staged_;
+  std::vector<Slot> dirty_;
+  std::vector<std::unique_ptr<ByteQueue>> spareQueues_;
+  std::atomic<bool> gateOpened_{false};
+  uint32_t openConnections_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,271 @@
+// The part of Network that sends: staging the writes of one batch, handing them over, and what stays behind.
+#include <algorithm>
+
+#include "net/network.h"
+
+namespace sluice {
+
+void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span<const uint8_t* const> references) {
+  size_t nextReference = 0;
+  const uint8_t* slab = loop_.memory().slab.data();
+  for (const OpRecord& op : ops) {
+    const auto type = static_cast<OpType>(op.head & opTypeMask);
+    const auto slot = static_cast<Slot>(op.id);
+    Connection* connection = find(slot, static_cast<uint32_t>(op.head) & ~0xffu);
+    switch (type) {
+      case OpType::writeSlab:
+        if (connection != nullptr) stage(slot, *connection, op, type, slab + op.a);
+        break;
+      case OpType::writeOut:
+        if (connection != nullptr) stage(slot, *connection, op, type, out + op.a);
+        break;
+      case OpType::writeReference: {
+        const uint8_t* data = references[nextReference++];
+        if (connection != nullptr) stage(slot, *connection, op, type, data);
+        else loop_.emit(EventType::released, 0, static_cast<uint32_t>(op.a));
+        break;
+      }
+      case OpType::end:
+        if (connection == nullptr) break;
+        flushStaged(slot, *connection);
+        endWriting(slot, *connection);
+        break;
+      case OpType::close:
+        if (connection == nullptr) break;
+        flushStaged(slot, *connection);
+        beginDraining(slot, *connection, static_cast<uint32_t>(op.a));
+        break;
+      case OpType::destroy:
+        if (connection != nullptr) beginClosing(slot, *connection, CloseMode::normal, {});
+        break;
+      case OpType::reset:
+        if (connection != nullptr) beginClosing(slot, *connection, CloseMode::reset, {});
+        break;
+      case OpType::pause:
+        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint8_t>(connection->pauses | op.a));
+        break;
+      case OpType::resume:
+        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint8_t>(connection->pauses & ~op.a));
+        break;
+      case OpType::forget:
+        if (connection != nullptr && connection->state == ConnectionState::closed) {
+          connection->moveTo(ConnectionState::unused);
+          engine_.release(slot);
+        }
+        break;
+      case OpType::armTimer: {
+        auto& timer = scriptTimers_[static_cast<uint32_t>(op.id)];
+        if (!timer) timer = std::make_unique<Timer>(static_cast<uint64_t>(TimerKind::script) << 32 | static_cast<uint32_t>(op.id));
+        loop_.arm(*timer, engine_.nowMs() + static_cast<uint32_t>(op.a));
+        break;
+      }
+      case OpType::cancelTimer: scriptTimers_.erase(static_cast<uint32_t>(op.id)); break;
+    }
+  }
+  for (const Slot slot : dirty_) {
+    Connection& connection = at(slot);
+    connection.dirty = false;
+    if (connection.firstStaged >= 0) flushStaged(slot, connection);
+  }
+  dirty_.clear();
+  staged_.clear();
+}
+
+void Network::stage(Slot slot, Connection& connection, const OpRecord& op, OpType type, const uint8_t* data) {
+  const bool writable = connection.writeSide == WriteSide::open &&
+                        (connection.state == ConnectionState::open || connection.state == ConnectionState::connecting);
+  if (!writable) {
+    if (type == OpType::writeReference) loop_.emit(EventType::released, 0, static_cast<uint32_t>(op.a));
+    countTaken(slot, connection, static_cast<uint32_t>(op.b));
+    return;
+  }
+  if ((op.head & wantDrainFlag) != 0) connection.wantDrain = true;
+  const auto index = static_cast<int32_t>(staged_.size());
+  staged_.push_back({data, static_cast<uint32_t>(op.b), static_cast<uint32_t>(op.a), -1, type});
+  if (connection.firstStaged < 0) connection.firstStaged = index;
+  else staged_[static_cast<size_t>(connection.lastStaged)].next = index;
+  connection.lastStaged = index;
+  if (!connection.dirty) {
+    connection.dirty = true;
+    dirty_.push_back(slot);
+  }
+}
+
+void Network::flushStaged(Slot slot, Connection& connection) {
+  // Straight from where the bytes lie, unless something is ahead of them or the engine would need them for longer.
+  while (connection.firstStaged >= 0 && !connection.queue && !connection.sending && !defers_ &&
+         connection.state == ConnectionState::open) {
+    iovec pieces[Engine::maxSendPieces];
+    int count = 0;
+    size_t total = 0;
+    int32_t index = connection.firstStaged;
+    for (; index >= 0 && count < Engine::maxSendPieces; index = staged_[static_cast<size_t>(index)].next) {
+      const Staged& piece = staged_[static_cast<size_t>(index)];
+      pieces[count++] = {const_cast<uint8_t*>(piece.data), piece.length};
+      total += piece.length;
+    }
+    const SendResult result = engine_.send(slot, pieces, count);
+    countTaken(slot, connection, result.taken);
+    if (result.error) return onSendFailed(slot, connection, result.error);
+    if (result.taken == total) {
+      for (int32_t sent = connection.firstStaged; sent != index; sent = staged_[static_cast<size_t>(sent)].next) {
+        const Staged& piece = staged_[static_cast<size_t>(sent)];
+        if (piece.source == OpType::writeReference) loop_.emit(EventType::released, 0, piece.id);
+      }
+      connection.firstStaged = index;
+      continue;
+    }
+    queueStaged(connection, result.taken);
+    connection.sending = result.waiting;
+    break;
+  }
+  if (connection.firstStaged >= 0) queueStaged(connection, 0);
+  if (connection.queue && !connection.sending) sendQueued(slot, connection);
+  else if (!connection.queue) afterSending(slot, connection);
+}
+
+// Moves staged pieces into the queue, but for the first `skip` bytes, which are gone.
+void Network::queueStaged(Connection& connection, size_t skip) {
+  const bool wasEmpty = !connection.queue;
+  for (int32_t index = connection.firstStaged; index >= 0;) {
+    const Staged& piece = staged_[static_cast<size_t>(index)];
+    index = piece.next;
+    const auto gone = static_cast<uint32_t>(std::min<size_t>(skip, piece.length));
+    skip -= gone;
+    if (gone == piece.length) {
+      if (piece.source == OpType::writeReference) loop_.emit(EventType::released, 0, piece.id);
+      continue;
+    }
+    const uint8_t* data = piece.data + gone;
+    const uint32_t length = piece.length - gone;
+    ByteQueue& queue = queueOf(connection);
+    if (piece.source == OpType::writeReference) {
+      queue.appendBorrowed(data, length, ByteQueue::Owner::reference, piece.id);
+    } else if (piece.source == OpType::writeSlab && lends_ && engine_.keep(piece.id)) {
+      queue.appendBorrowed(data, length, ByteQueue::Owner::engine, piece.id);
+    } else {
+      queue.append(data, length);
+    }
+  }
+  connection.firstStaged = connection.lastStaged = -1;
+  if (wasEmpty && connection.timers) {
+    connection.timers->lastWriteMs = loop_.nowMs();
+    connection.timers->writeTold = false;
+  }
+}
+
+void Network::sendQueued(Slot slot, Connection& connection) {
+  if (!connection.live()) return;
+  while (connection.queue && !connection.sending) {
+    iovec pieces[Engine::maxSendPieces];
+    size_t total = 0;
+    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, &total);
+    const SendResult result = engine_.send(slot, pieces, count);
+    if (result.taken > 0) {
+      countTaken(slot, connection, result.taken);
+      connection.queue->drain(result.taken, [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
+    }
+    if (result.error) return onSendFailed(slot, connection, result.error);
+    connection.sending = result.waiting;
+    if (connection.queue->empty()) spareQueues_.push_back(std::move(connection.queue));
+  }
+  if (connection.timers && connection.queue) armTimers(slot, connection);
+  afterSending(slot, connection);
+}
+
+void Network::onSent(Slot slot, Connection& connection, uint32_t length) {
+  connection.sending = false;
+  if (length > 0) {
+    countTaken(slot, connection, length);
+    if (connection.queue) {
+      connection.queue->drain(length, [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
+      if (connection.queue->empty()) spareQueues_.push_back(std::move(connection.queue));
+    }
+  }
+  if (!connection.live()) return;
+  if (connection.queue) sendQueued(slot, connection);
+  else afterSending(slot, connection);
+}
+
+// Tells of room, and lets a pending end go out once nothing is before it.
+void Network::afterSending(Slot slot, Connection& connection) {
+  const size_t left = connection.queue ? connection.queue->sizeBytes() : 0;
+  if (connection.wantDrain && left <= connection.lowWaterBytes) {
+    connection.wantDrain = false;
+    emit(EventType::drain, slot, connection);
+  }
+  if (left == 0 && connection.writeSide == WriteSide::ending && !connection.sending && connection.live()) {
+    connection.writeSide = WriteSide::ended;
+    const auto shut = engine_.shutdownSend(slot);
+    // ENOTCONN: the peer's reset was first; the read side will tell.
+    if (!shut && shut.error().code != ErrorCode::system && connection.readSide != ReadSide::open) {
+      return beginClosing(slot, connection, CloseMode::normal, shut.error());
+    }
+    emit(EventType::finished, slot, connection);
+    noteHalfClosed(slot, connection);
+    closeIfOver(slot, connection);
+  }
+}
+
+void Network::endWriting(Slot slot, Connection& connection) {
+  if (connection.writeSide != WriteSide::open) return;
+  if (!connection.live() && connection.state != ConnectionState::connecting) return;
+  connection.writeSide = WriteSide::ending;
+  if (connection.state != ConnectionState::connecting) afterSending(slot, connection);
+}
+
+// What the peer sent before it went away is still delivered; only then the failure is told (HP-12).
+void Network::onSendFailed(Slot slot, Connection& connection, const Error& error) {
+  connection.sending = false;
+  connection.writeSide = WriteSide::failed;
+  if (!connection.error) connection.error = error;
+  dropStaged(connection);
+  dropQueue(connection);
+  const bool peerWentAway = error.code == ErrorCode::brokenPipe || error.code == ErrorCode::connectionReset;
+  const bool receives = connection.reading() || (connection.state == ConnectionState::draining && connection.readSide == ReadSide::open);
+  if (!peerWentAway || !receives) beginClosing(slot, connection, CloseMode::normal, error);
+}
+
+void Network::countTaken(Slot slot, Connection& connection, size_t bytes) {
+  connection.bytesWritten += bytes;
+  int32_t* taken = &loop_.memory().taken[slot];
+  const auto value = static_cast<int32_t>(static_cast<uint32_t>(*taken) + static_cast<uint32_t>(bytes));
+  __atomic_store_n(taken, value, __ATOMIC_RELAXED);  // JavaScript reads it from another thread
+  if (connection.timers) {
+    connection.timers->lastWriteMs = loop_.nowMs();
+    connection.timers->writeTold = false;  // sendQueued() arms the timer again while something is left
+  }
+}
+
+ByteQueue& Network::queueOf(Connection& connection) {
+  if (!connection.queue) {
+    if (spareQueues_.empty()) {
+      connection.queue = std::make_unique<ByteQueue>();
+    } else {
+      connection.queue = std::move(spareQueues_.back());
+      spareQueues_.pop_back();
+    }
+  }
+  return *connection.queue;
+}
+
+void Network::releasePiece(ByteQueue::Owner owner, uint32_t id) {
+  if (owner == ByteQueue::Owner::engine) engine_.giveBack(id);
+  else loop_.emit(EventType::released, 0, id);
+}
+
+void Network::dropQueue(Connection& connection) {
+  if (!connection.queue) return;
+  connection.queue->clear([this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
+  connection.queue.reset();
+}
+
+void Network::dropStaged(Connection& connection) {
+  for (int32_t index = connection.firstStaged; index >= 0; index = staged_[static_cast<size_t>(index)].next) {
+    const Staged& piece = staged_[static_cast<size_t>(index)];
+    if (piece.source == OpType::writeReference) loop_.emit(EventType::released, 0, piece.id);
+  }
+  connection.firstStaged = connection.lastStaged = -1;
+}
+
+}  // namespace sluice
