@@ -5,9 +5,9 @@
 #include <string.h>
 
 enum {
-  chargenLine = 74,                      // 72 characters, CR, LF
-  chargenPeriod = 95 * chargenLine,      // after this many bytes it begins again
-  chargenChunk = 9 * chargenPeriod,      // what every competitor hands to one write: 63 270 bytes
+  chargenLine = 74,                  // 72 characters, CR, LF
+  chargenPeriod = 95 * chargenLine,  // after this many bytes it begins again
+  chargenChunk = 9 * chargenPeriod,  // what every competitor hands to one write: 63 270 bytes
 };
 
 static uint8_t chargenText[2 * chargenChunk];
@@ -20,10 +20,10 @@ static inline void chargenPrepare(void) {
 }
 
 /// As patternMatch(), for a stream of this text.
-static inline size_t chargenMatch(uint64_t offset, const uint8_t *bytes, size_t size) {
+static inline size_t chargenMatch(uint64_t offset, const uint8_t* bytes, size_t size) {
   for (size_t done = 0; done < size;) {
     size_t run = size - done < chargenChunk ? size - done : chargenChunk;
-    const uint8_t *expected = chargenText + (offset + done) % chargenPeriod;
+    const uint8_t* expected = chargenText + (offset + done) % chargenPeriod;
     if (memcmp(bytes + done, expected, run) != 0) {
       while (bytes[done] == *expected) done++, expected++;
       return done;

@@ -25,13 +25,13 @@ static inline uint64_t cpuTimeOf(pid_t pid) {
 static inline uint64_t schedstatOf(pid_t pid) {
   char path[300];
   snprintf(path, sizeof path, "/proc/%d/task", pid);
-  DIR *tasks = opendir(path);
+  DIR* tasks = opendir(path);
   if (tasks == NULL) return 0;
   uint64_t sum = 0;
-  for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
+  for (struct dirent* entry; (entry = readdir(tasks)) != NULL;) {
     if (entry->d_name[0] == '.') continue;
     snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", pid, entry->d_name);
-    FILE *file = fopen(path, "r");
+    FILE* file = fopen(path, "r");
     unsigned long long spent;
     if (file == NULL) continue;
     if (fscanf(file, "%llu", &spent) == 1) sum += spent;

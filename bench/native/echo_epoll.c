@@ -12,34 +12,34 @@ enum { eventsPerWait = 1024, acceptsPerTurn = 64, chunksPerTurn = 16 };
 
 typedef struct {
   int fd;
-  uint8_t *kept;  // owned: bytes the kernel did not take; NULL when there are none
+  uint8_t* kept;  // owned: bytes the kernel did not take; NULL when there are none
   size_t keptSize, keptSent;
   uint64_t generated;  // chargen: bytes sent
 } Connection;
 
 static int poller;
-static uint8_t *buffer;
+static uint8_t* buffer;
 static size_t bufferSize;
 
-static void watch(Connection *connection, int operation, uint32_t interest) {
+static void watch(Connection* connection, int operation, uint32_t interest) {
   struct epoll_event event = {.events = interest, .data.ptr = connection};
   if (epoll_ctl(poller, operation, connection->fd, &event) != 0) failed("epoll_ctl");
 }
 
-static void closeConnection(Connection *connection) {
+static void closeConnection(Connection* connection) {
   close(connection->fd);
   free(connection->kept);
   free(connection);
 }
 
 /// What the kernel takes of it now, 0 when it is full, -1 when the connection is lost.
-static ssize_t sendSome(int fd, const uint8_t *bytes, size_t size) {
+static ssize_t sendSome(int fd, const uint8_t* bytes, size_t size) {
   ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
   if (sent >= 0) return sent;
   return errno == EAGAIN || errno == EINTR ? 0 : -1;
 }
 
-static void echo(Connection *connection) {
+static void echo(Connection* connection) {
   ssize_t received = recv(connection->fd, buffer, bufferSize, 0);
   if (received < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (received <= 0) return closeConnection(connection);
@@ -54,7 +54,7 @@ static void echo(Connection *connection) {
   watch(connection, EPOLL_CTL_MOD, EPOLLOUT);
 }
 
-static void sendKept(Connection *connection) {
+static void sendKept(Connection* connection) {
   ssize_t sent = sendSome(connection->fd, connection->kept + connection->keptSent,
                           connection->keptSize - connection->keptSent);
   if (sent < 0) return closeConnection(connection);
@@ -65,15 +65,15 @@ static void sendKept(Connection *connection) {
   watch(connection, EPOLL_CTL_MOD, EPOLLIN);
 }
 
-static void discard(Connection *connection) {
+static void discard(Connection* connection) {
   ssize_t received = recv(connection->fd, buffer, bufferSize, 0);
   if (received < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (received <= 0) closeConnection(connection);
 }
 
-static void generate(Connection *connection) {
+static void generate(Connection* connection) {
   for (int chunk = 0; chunk < chunksPerTurn; chunk++) {
-    const uint8_t *text = chargenText + connection->generated % chargenPeriod;
+    const uint8_t* text = chargenText + connection->generated % chargenPeriod;
     ssize_t sent = sendSome(connection->fd, text, chargenChunk);
     if (sent < 0) return closeConnection(connection);
     connection->generated += (uint64_t)sent;
@@ -86,14 +86,14 @@ static void acceptSome(int listener, uint32_t interest) {
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return;
     sendWithoutDelay(fd);
-    Connection *connection = calloc(1, sizeof *connection);
+    Connection* connection = calloc(1, sizeof *connection);
     if (connection == NULL) failed("calloc");
     connection->fd = fd;
     watch(connection, EPOLL_CTL_ADD, interest);
   }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   Service service = serviceOption(argc, argv);
   bufferSize = (size_t)numberOption(argc, argv, "buffer", 256 * 1024);
   buffer = malloc(bufferSize);
@@ -106,7 +106,7 @@ int main(int argc, char **argv) {
     int ready = epoll_wait(poller, events, eventsPerWait, -1);
     if (ready < 0 && errno != EINTR) failed("epoll_wait");
     for (int i = 0; i < ready; i++) {
-      Connection *connection = events[i].data.ptr;
+      Connection* connection = events[i].data.ptr;
       if (connection == NULL) acceptSome(listener, service == serviceChargen ? EPOLLOUT : EPOLLIN);
       else if (service == serviceDiscard) discard(connection);
       else if (service == serviceChargen) generate(connection);

@@ -23,7 +23,7 @@ static inline double histogramValue(uint32_t bucket) {
   return ((double)(bucket % histogramSteps) + histogramSteps + 0.5) * (double)(1ull << shift);
 }
 
-static inline void histogramAdd(Histogram *histogram, uint64_t value) {
+static inline void histogramAdd(Histogram* histogram, uint64_t value) {
   histogram->counts[histogramBucket(value)]++;
   histogram->total++;
   histogram->sum += value;
@@ -31,7 +31,7 @@ static inline void histogramAdd(Histogram *histogram, uint64_t value) {
 }
 
 /// The smallest value that `share` (0 to 1) of all values do not exceed.
-static inline double histogramPercentile(const Histogram *histogram, double share) {
+static inline double histogramPercentile(const Histogram* histogram, double share) {
   uint64_t needed = (uint64_t)((double)histogram->total * share + 0.999999), seen = 0;
   if (needed == 0) needed = 1;
   for (uint32_t i = 0; i < histogramBuckets; i++)

@@ -32,14 +32,14 @@ static void allowFiles(rlim_t files) {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   int command = 1;
   while (command < argc && strcmp(argv[command], "--") != 0) command++;
   if (command + 1 >= argc) {
     fprintf(stderr, "usage: launch [--core N|any] [--files N] -- program arguments...\n");
     return 2;
   }
-  const char *core = textOption(command, argv, "core", "any");
+  const char* core = textOption(command, argv, "core", "any");
   if (strcmp(core, "any") != 0) pinTo((int)numberOption(command, argv, "core", 0));
   allowFiles((rlim_t)numberOption(command, argv, "files", 1024));
   prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -19,11 +19,11 @@ static void outOfTime(int signal) {
   _exit(1);
 }
 
-static uint64_t secondsOption(int argc, char **argv, const char *name, double otherwise) {
+static uint64_t secondsOption(int argc, char** argv, const char* name, double otherwise) {
   return (uint64_t)(numberOption(argc, argv, name, otherwise) * 1e9);
 }
 
-static void readSettings(int argc, char **argv) {
+static void readSettings(int argc, char** argv) {
   settings.port = (uint16_t)numberOption(argc, argv, "port", 0);
   settings.server = (pid_t)numberOption(argc, argv, "server", 0);
   settings.connections = (uint32_t)numberOption(argc, argv, "connections", 64);
@@ -41,16 +41,16 @@ static void readSettings(int argc, char **argv) {
 
 static void prepareConnections(void) {
   connections = calloc(settings.connections, sizeof *connections);
-  uint64_t *stamps = calloc((size_t)settings.connections * settings.depth, sizeof *stamps);
+  uint64_t* stamps = calloc((size_t)settings.connections * settings.depth, sizeof *stamps);
   if (connections == NULL || stamps == NULL) failLoad("out of memory");
   for (uint32_t i = 0; i < settings.connections; i++)
     connections[i] = (Connection){
         .fd = -1, .number = i, .start = patternStart(i), .stamps = stamps + (size_t)i * settings.depth};
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   readSettings(argc, argv);
-  const char *mode = textOption(argc, argv, "mode", "echo");
+  const char* mode = textOption(argc, argv, "mode", "echo");
   signal(SIGALRM, outOfTime);
   alarm((unsigned)limitSeconds);
   patternPrepare();

@@ -3,7 +3,7 @@
 
 #include "load_state.h"
 
-static inline void watch(Connection *connection, uint32_t interest) {
+static inline void watch(Connection* connection, uint32_t interest) {
   if (interest == connection->interest) return;
   struct epoll_event event = {.events = interest, .data.ptr = connection};
   int operation = connection->interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
@@ -12,30 +12,30 @@ static inline void watch(Connection *connection, uint32_t interest) {
 }
 
 /// Begins to connect, from 127.0.0.2, .3, … in turn of `source`, so that ports last for as many as we like.
-static inline void beginConnecting(Connection *connection, uint32_t source) {
+static inline void beginConnecting(Connection* connection, uint32_t source) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), yes = 1;
   if (fd < 0) failLoad("connection %u: socket: %s", connection->number, strerror(errno));
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
   setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
   struct sockaddr_in address = {.sin_family = AF_INET};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + source % 250);
-  if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0) failLoad("bind: %s", strerror(errno));
+  if (bind(fd, (struct sockaddr*)&address, sizeof address) != 0) failLoad("bind: %s", strerror(errno));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(settings.port);
-  if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0 && errno != EINPROGRESS)
+  if (connect(fd, (struct sockaddr*)&address, sizeof address) != 0 && errno != EINPROGRESS)
     failLoad("connection %u: connect: %s", connection->number, strerror(errno));
   connection->fd = fd;
   connection->interest = 0;
   connection->due = connection->sent = connection->received = 0;
 }
 
-static inline void failConnection(const Connection *connection, const char *what, int error) {
+static inline void failConnection(const Connection* connection, const char* what, int error) {
   failLoad("connection %u: %s after %llu bytes: %s", connection->number, what,
            (unsigned long long)connection->received, error == 0 ? "closed by the server" : strerror(error));
 }
 
 /// Sends what is due. Asks to hear of room when the kernel does not take all of it.
-static inline void sendDue(Connection *connection) {
+static inline void sendDue(Connection* connection) {
   while (connection->sent < connection->due) {
     uint64_t size = connection->due - connection->sent;
     if (size > patternLongestRun) size = patternLongestRun;
@@ -49,7 +49,7 @@ static inline void sendDue(Connection *connection) {
 }
 
 /// Takes what has come and compares every byte. Returns how many came.
-static inline size_t receiveEcho(Connection *connection) {
+static inline size_t receiveEcho(Connection* connection) {
   ssize_t size = recv(connection->fd, received, receiveSize, 0);
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   if (size <= 0) failConnection(connection, "receive", size == 0 ? 0 : errno);
@@ -65,7 +65,7 @@ static inline size_t receiveEcho(Connection *connection) {
 }
 
 /// Waits for events and hands each to `handle`.
-static inline void turn(void (*handle)(Connection *, uint32_t), int timeoutMs) {
+static inline void turn(void (*handle)(Connection*, uint32_t), int timeoutMs) {
   struct epoll_event events[eventsPerWait];
   int ready = epoll_wait(poller, events, eventsPerWait, timeoutMs);
   if (ready < 0 && errno != EINTR) failLoad("epoll_wait: %s", strerror(errno));
@@ -74,7 +74,7 @@ static inline void turn(void (*handle)(Connection *, uint32_t), int timeoutMs) {
 
 static uint32_t openCount;
 
-static inline void handleFirstEcho(Connection *connection, uint32_t events) {
+static inline void handleFirstEcho(Connection* connection, uint32_t events) {
   if (connection->due == 0) connection->due = settings.bytes;
   if (events & EPOLLOUT) sendDue(connection);
   if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && receiveEcho(connection) > 0 &&

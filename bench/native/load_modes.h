@@ -7,14 +7,14 @@
 
 static bool sendingMore;
 
-static inline void sendMessages(Connection *connection, uint64_t count, uint64_t time) {
+static inline void sendMessages(Connection* connection, uint64_t count, uint64_t time) {
   uint64_t next = connection->due / settings.bytes;
   for (uint64_t i = 0; i < count; i++) connection->stamps[(next + i) % settings.depth] = time;
   connection->due += count * settings.bytes;
   sendDue(connection);
 }
 
-static inline void handleEcho(Connection *connection, uint32_t events) {
+static inline void handleEcho(Connection* connection, uint32_t events) {
   if (events & EPOLLOUT) sendDue(connection);
   if (!(events & (EPOLLIN | EPOLLERR | EPOLLHUP))) return;
   uint64_t before = connection->received / settings.bytes;
@@ -50,14 +50,14 @@ static inline void runEcho(void) {
 
 static uint32_t connectionsBegun;
 
-static inline void beginNext(Connection *connection) {
+static inline void beginNext(Connection* connection) {
   beginConnecting(connection, connectionsBegun++);
   connection->begun = now();
   connection->due = settings.bytes;
   watch(connection, EPOLLIN | EPOLLOUT);
 }
 
-static inline void handleConnect(Connection *connection, uint32_t events) {
+static inline void handleConnect(Connection* connection, uint32_t events) {
   if (events & EPOLLOUT) sendDue(connection);
   if (!(events & (EPOLLIN | EPOLLERR | EPOLLHUP)) || receiveEcho(connection) == 0) return;
   if (connection->received < connection->due) return;
@@ -81,7 +81,7 @@ static inline void runConnect(void) {
 
 static uint32_t ended;
 
-static inline void handleSink(Connection *connection, uint32_t events) {
+static inline void handleSink(Connection* connection, uint32_t events) {
   if (events & EPOLLOUT) {
     ssize_t sent = send(connection->fd, chargenText, settings.bytes, MSG_NOSIGNAL);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) failConnection(connection, "send", errno);
@@ -112,7 +112,7 @@ static inline void runSink(void) {
 
 // ---- source: the server sends the character generator's text as fast as we read.
 
-static inline void handleSource(Connection *connection, uint32_t events) {
+static inline void handleSource(Connection* connection, uint32_t events) {
   (void)events;
   ssize_t size = recv(connection->fd, received, receiveSize, 0);
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -138,7 +138,7 @@ static inline void runSource(void) {
 
 static uint32_t checked;
 
-static inline void handleIdle(Connection *connection, uint32_t events) {
+static inline void handleIdle(Connection* connection, uint32_t events) {
   if (events & EPOLLOUT) sendDue(connection);
   if (!(events & (EPOLLIN | EPOLLERR | EPOLLHUP)) || receiveEcho(connection) == 0) return;
   if (connection->received == connection->due) checked++;

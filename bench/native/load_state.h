@@ -21,44 +21,44 @@
 enum {
   eventsPerWait = 1024,
   receiveSize = 256 * 1024,
-  openAtOnce = 128,         // connections being opened at a time: fewer than any server's accept queue
-  portsPerSource = 20000,   // connections from one loopback address before the next one is used
+  openAtOnce = 128,        // connections being opened at a time: fewer than any server's accept queue
+  portsPerSource = 20000,  // connections from one loopback address before the next one is used
 };
 
 typedef struct {
   uint16_t port;
-  pid_t server;       // whose CPU time is measured; 0 for nobody's
+  pid_t server;  // whose CPU time is measured; 0 for nobody's
   uint32_t connections, bytes, depth;
   uint64_t warmup, duration;  // ns
 } Settings;
 
 typedef struct {
   int fd;
-  uint32_t number, start;     // start: where its pattern begins
+  uint32_t number, start;        // start: where its pattern begins
   uint64_t due, sent, received;  // bytes: to be sent by now, taken by the kernel, come back and found right
   uint32_t interest;
-  uint64_t begun;             // connect mode: when this connection was begun
-  uint64_t *stamps;           // echo mode: when each message under way was sent, by number modulo depth
+  uint64_t begun;    // connect mode: when this connection was begun
+  uint64_t* stamps;  // echo mode: when each message under way was sent, by number modulo depth
 } Connection;
 
 /// Time and counts between two moments, the part that is reported.
 typedef struct {
-  uint64_t began, ended;                  // ns
-  uint64_t serverCpu, serverSchedstat;    // ns
-  uint64_t ownCpu;                        // ns
+  uint64_t began, ended;                // ns
+  uint64_t serverCpu, serverSchedstat;  // ns
+  uint64_t ownCpu;                      // ns
   uint64_t messages, bytes;
-  Histogram latency;                      // ns
+  Histogram latency;  // ns
 } Measurement;
 
 static Settings settings;
-static Connection *connections;
+static Connection* connections;
 static Measurement measured;
 static bool measuring;
 static int poller;
 static uint8_t received[receiveSize];
 
 /// Prints {"error":…} and ends the program: a wrong byte or a lost connection makes every figure worthless.
-__attribute__((format(printf, 1, 2), noreturn)) static void failLoad(const char *format, ...) {
+__attribute__((format(printf, 1, 2), noreturn)) static void failLoad(const char* format, ...) {
   char text[300];
   va_list arguments;
   va_start(arguments, format);
@@ -69,7 +69,7 @@ __attribute__((format(printf, 1, 2), noreturn)) static void failLoad(const char 
   _exit(1);
 }
 
-static void readCpu(uint64_t *exact, uint64_t *schedstat, uint64_t *own) {
+static void readCpu(uint64_t* exact, uint64_t* schedstat, uint64_t* own) {
   *exact = settings.server > 0 ? cpuTimeOf(settings.server) : 0;
   *schedstat = settings.server > 0 ? schedstatOf(settings.server) : 0;
   *own = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
@@ -101,12 +101,13 @@ static bool stillRunning(uint64_t begun) {
 }
 
 static void report(void) {
-  const Histogram *latency = &measured.latency;
-  printf("{\"seconds\":%.6f,\"messages\":%llu,\"bytes\":%llu,\"serverCpuNs\":%llu,\"serverSchedstatNs\":%llu,"
-         "\"loadCpuNs\":%llu",
-         (double)(measured.ended - measured.began) / 1e9, (unsigned long long)measured.messages,
-         (unsigned long long)measured.bytes, (unsigned long long)measured.serverCpu,
-         (unsigned long long)measured.serverSchedstat, (unsigned long long)measured.ownCpu);
+  const Histogram* latency = &measured.latency;
+  printf(
+      "{\"seconds\":%.6f,\"messages\":%llu,\"bytes\":%llu,\"serverCpuNs\":%llu,\"serverSchedstatNs\":%llu,"
+      "\"loadCpuNs\":%llu",
+      (double)(measured.ended - measured.began) / 1e9, (unsigned long long)measured.messages,
+      (unsigned long long)measured.bytes, (unsigned long long)measured.serverCpu,
+      (unsigned long long)measured.serverSchedstat, (unsigned long long)measured.ownCpu);
   if (latency->total > 0)
     printf(",\"latencyUs\":{\"mean\":%.2f,\"p50\":%.2f,\"p90\":%.2f,\"p99\":%.2f,\"p999\":%.2f,\"max\":%.2f}",
            (double)latency->sum / (double)latency->total / 1e3, histogramPercentile(latency, .5) / 1e3,

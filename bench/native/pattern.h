@@ -25,15 +25,15 @@ static inline uint32_t patternStart(uint32_t connection) {
 }
 
 /// The bytes of a stream from `offset` on; up to patternLongestRun of them lie side by side.
-static inline const uint8_t *patternAt(uint32_t start, uint64_t offset) {
+static inline const uint8_t* patternAt(uint32_t start, uint64_t offset) {
   return patternTable + (start + offset) % patternPeriod;
 }
 
 /// How many of `size` bytes are as they should be, counted from the first: `size` when all are.
-static inline size_t patternMatch(uint32_t start, uint64_t offset, const uint8_t *bytes, size_t size) {
+static inline size_t patternMatch(uint32_t start, uint64_t offset, const uint8_t* bytes, size_t size) {
   for (size_t done = 0; done < size;) {
     size_t run = size - done < patternPeriod ? size - done : patternPeriod;
-    const uint8_t *expected = patternAt(start, offset + done);
+    const uint8_t* expected = patternAt(start, offset + done);
     if (memcmp(bytes + done, expected, run) != 0) {
       while (bytes[done] == *expected) done++, expected++;
       return done;

@@ -14,13 +14,13 @@
 
 typedef enum { serviceEcho, serviceDiscard, serviceChargen } Service;
 
-static inline void failed(const char *what) {
+static inline void failed(const char* what) {
   fprintf(stderr, "%s: %s\n", what, strerror(errno));
   exit(1);
 }
 
-static inline Service serviceOption(int argc, char **argv) {
-  const char *name = textOption(argc, argv, "service", "echo");
+static inline Service serviceOption(int argc, char** argv) {
+  const char* name = textOption(argc, argv, "service", "echo");
   if (strcmp(name, "echo") == 0) return serviceEcho;
   if (strcmp(name, "discard") == 0) return serviceDiscard;
   if (strcmp(name, "chargen") == 0) return serviceChargen;
@@ -29,7 +29,7 @@ static inline Service serviceOption(int argc, char **argv) {
 }
 
 /// A listening socket on 127.0.0.1, announced on stdout as {"port":…,"pid":…}.
-static inline int listenAndAnnounce(int argc, char **argv, int flags) {
+static inline int listenAndAnnounce(int argc, char** argv, int flags) {
   signal(SIGPIPE, SIG_IGN);
   chargenPrepare();
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0), yes = 1;
@@ -39,9 +39,9 @@ static inline int listenAndAnnounce(int argc, char **argv, int flags) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   if (listener < 0) failed("socket");
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-  if (bind(listener, (struct sockaddr *)&address, size) != 0) failed("bind");
+  if (bind(listener, (struct sockaddr*)&address, size) != 0) failed("bind");
   if (listen(listener, 4096) != 0) failed("listen");
-  getsockname(listener, (struct sockaddr *)&address, &size);
+  getsockname(listener, (struct sockaddr*)&address, &size);
   printf("{\"port\":%u,\"pid\":%d}\n", ntohs(address.sin_port), getpid());
   fflush(stdout);
   return listener;
