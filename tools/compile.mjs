@@ -16,7 +16,11 @@ const languageFlags = {
 /** Flags for sources that may include node_api.h. */
 export function addonFlags() {
   const includes = [nodeHeaders(), ...packageIncludes()]
-  return ['-DNAPI_VERSION=8', '-DNODE_ADDON_API_DISABLE_CPP_EXCEPTIONS', ...includes.flatMap((dir) => ['-isystem', dir])]
+  return [
+    '-DNAPI_VERSION=8',
+    '-DNODE_ADDON_API_DISABLE_CPP_EXCEPTIONS',
+    ...includes.flatMap((dir) => ['-isystem', dir]),
+  ]
 }
 
 /** Runs a command; resolves with its output, rejects with all it said. */

@@ -36,14 +36,22 @@ export async function runNativeTests(programs, env = process.env) {
     total.failed += counts.failed
     total.skipped.push(...counts.skipped)
     if (counts.failed > 0) console.log(`${output}\n${program} ended with ${ending}`)
-    console.log(`${counts.failed > 0 ? 'FAIL' : 'ok  '} ${basename(program)}: ${counts.passed} passed, ${counts.failed} failed`)
+    console.log(
+      `${counts.failed > 0 ? 'FAIL' : 'ok  '} ${basename(program)}: ${counts.passed} passed, ${counts.failed} failed`,
+    )
   }
   return total
 }
 
 function runProgram(program, env) {
   return new Promise((settle) => {
-    const child = spawn(program, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs, killSignal: 'SIGKILL' })
+    const child = spawn(program, {
+      cwd: root,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: timeoutMs,
+      killSignal: 'SIGKILL',
+    })
     let output = ''
     child.stdout.on('data', (bytes) => (output += bytes))
     child.stderr.on('data', (bytes) => (output += bytes))

@@ -77,7 +77,9 @@ function linkFlags(target, folder) {
 /** Throws when the addon needs a newer glibc than promised, or a library that not every system has. */
 function checkElf(file) {
   const said = execFileSync('readelf', ['--wide', '--dynamic', '--version-info', file], { encoding: 'utf8' })
-  const newer = [...said.matchAll(/GLIBC_([\d.]+)/g)].map(([, version]) => version).filter((v) => isNewer(v, glibcFloor))
+  const newer = [...said.matchAll(/GLIBC_([\d.]+)/g)]
+    .map(([, version]) => version)
+    .filter((v) => isNewer(v, glibcFloor))
   if (newer.length > 0) throw new Error(`${file} needs glibc ${[...new Set(newer)].join(', ')}, not ${glibcFloor}`)
   const needed = [...said.matchAll(/\(NEEDED\).*\[(.+)\]/g)].map(([, library]) => library)
   const foreign = needed.filter((library) => !/^(lib(c|m|dl|rt|pthread)\.so|ld-linux)/.test(library))

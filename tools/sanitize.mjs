@@ -50,7 +50,12 @@ function throughAddon(sum) {
     SLUICE_PREBUILD: join(root, 'build/address'),
   }
   for (const script of filesUnder('test/sanitize', '.mjs')) {
-    const { status, signal } = spawnSync(process.execPath, [script], { cwd: root, env, stdio: 'inherit', timeout: 180_000 })
+    const { status, signal } = spawnSync(process.execPath, [script], {
+      cwd: root,
+      env,
+      stdio: 'inherit',
+      timeout: 180_000,
+    })
     if (status === 0) sum.passed += 1
     else sum.failed += 1
     console.log(`${status === 0 ? 'ok  ' : 'FAIL'} ${script}${status === 0 ? '' : ` ended with ${signal ?? status}`}`)

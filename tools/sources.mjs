@@ -35,7 +35,9 @@ export function nodeHeaders() {
   const cache = process.platform === 'darwin' ? 'Library/Caches' : '.cache'
   const fetched = join(homedir(), cache, 'node-gyp', process.versions.node)
   const prefixes = [process.env.npm_config_nodedir, dirname(dirname(process.execPath)), fetched].filter(Boolean)
-  const found = prefixes.map((prefix) => join(prefix, 'include/node')).find((dir) => existsSync(join(dir, 'node_api.h')))
+  const found = prefixes
+    .map((prefix) => join(prefix, 'include/node'))
+    .find((dir) => existsSync(join(dir, 'node_api.h')))
   if (!found) throw new Error(`No node_api.h under ${prefixes.join(' or ')}: set npm_config_nodedir.`)
   return found
 }

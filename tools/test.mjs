@@ -37,7 +37,11 @@ async function vitest(filters) {
   const bin = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
   const reporters = ['--reporter=default', `--reporter=${join(root, 'tools/vitest-reporter.mjs')}`]
   const env = { ...process.env, SLUICE_TEST_SUMMARY: summaryFile }
-  const { status } = spawnSync(process.execPath, [bin, 'run', ...reporters, ...filters], { cwd: root, stdio: 'inherit', env })
+  const { status } = spawnSync(process.execPath, [bin, 'run', ...reporters, ...filters], {
+    cwd: root,
+    stdio: 'inherit',
+    env,
+  })
   try {
     const summary = JSON.parse(readFileSync(summaryFile, 'utf8'))
     if (status !== 0 && summary.failed === 0) summary.failed = 1
