@@ -61,7 +61,7 @@ export const errorTable = {
   },
   CONNECT_TIMEOUT: {
     meaning: 'no connection in time',
-    advice: '`connectTimeoutMs` is over; `errors` tells how each attempt stood.',
+    advice: '`connectTimeoutMs` is over; `errors` tells which addresses had failed by then.',
   },
   READ_TIMEOUT: {
     meaning: 'nothing received in time',
@@ -247,6 +247,13 @@ export function abortError(signal: AbortSignal, facts: ErrorFacts = {}): SluiceE
 export function formatEndpoint(address: string, port?: number): string {
   if (port === undefined) return address.replace(/^\0/, '@')
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+/** `error` itself, or wrapped when it is none of ours. */
+export function asSluiceError(error: unknown, name: ErrorName, facts: ErrorFacts = {}): SluiceError {
+  if (error instanceof SluiceError) return error
+  const detail = error instanceof Error ? `${errorTable[name].meaning}: ${error.message}` : undefined
+  return new SluiceError(name, { detail, cause: error, ...facts })
 }
 
 // "listen 127.0.0.1:80: permission denied (EACCES in bind)"

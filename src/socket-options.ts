@@ -3,7 +3,8 @@ import { boolean, either, integer, milliseconds, optional, type Shape, string } 
 /**
  * Options of the system's sockets, for listeners (whose connections inherit them) and connections. Sizes are bytes,
  * times milliseconds. Left out means: as the system has it, save `noDelay`. What a system lacks fails with
- * `ERR_SLUICE_NOT_SUPPORTED`; on Unix sockets only the buffer sizes have a meaning, the rest is passed over.
+ * `ERR_SLUICE_NOT_SUPPORTED`, and so does on Unix sockets what only TCP has, save `noDelay` and `keepAlive`, which are
+ * true of them anyway.
  */
 export interface SocketOptions {
   /** Sends small pieces at once instead of collecting them (Nagle). Default true: one turn's writes leave together
@@ -93,30 +94,23 @@ const nativeOrder = [
   'congestionControl',
 ] as const satisfies readonly (keyof SocketOptions)[]
 
-// Only these apply to Unix sockets.
-const unixOptions: ReadonlySet<keyof SocketOptions> = new Set(['sendBufferBytes', 'receiveBufferBytes'])
-
 const fastOpenQueueLength = 256
 
-/** What the options are for. */
-export interface SocketKind {
-  listener: boolean
-  unix: boolean
-}
-
 /** Checked options as native code takes them: pairs of option number and value, booleans as 0 and 1. */
-export function encodeSocketOptions(options: SocketOptions, kind: SocketKind): Array<[number, number | string]> {
+export function encodeSocketOptions(
+  options: SocketOptions,
+  role: 'listener' | 'connection',
+): Array<[number, number | string]> {
   const encoded: Array<[number, number | string]> = []
   nativeOrder.forEach((name, id) => {
-    const value = name === 'fastOpen' ? fastOpenValue(options.fastOpen, kind) : options[name]
-    if (value === undefined || (kind.unix && !unixOptions.has(name))) return
-    encoded.push([id, typeof value === 'boolean' ? Number(value) : value])
+    const value = name === 'fastOpen' ? fastOpenValue(options.fastOpen, role) : options[name]
+    if (value !== undefined) encoded.push([id, typeof value === 'boolean' ? Number(value) : value])
   })
   return encoded
 }
 
 // A listener has a queue, a connection only on and off.
-function fastOpenValue(value: boolean | number | undefined, { listener }: SocketKind): boolean | number | undefined {
-  if (!listener) return value === undefined ? undefined : Boolean(value)
+function fastOpenValue(value: boolean | number | undefined, role: 'listener' | 'connection') {
+  if (role === 'connection') return value === undefined ? undefined : Boolean(value)
   return value === true ? fastOpenQueueLength : value
 }
