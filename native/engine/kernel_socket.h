@@ -26,6 +26,11 @@ Result<void> setOption(int fd, const SocketOptionValue& value, bool listener = f
 Result<TcpInfo> tcpInfo(int fd);
 Result<SocketAddress> localAddress(int fd);
 Result<SocketAddress> peerAddress(int fd);
+/// Sends FIN. Errors: not connected.
+Result<void> shutdownSend(int fd);
+/// Takes the pending error (SO_ERROR), 0 if there is none. To be asked before recv() == 0 is believed: after a FIN
+/// the kernel says 0 although a reset came later (HP-26).
+int takeError(int fd);
 /// Makes the coming close(2) send RST.
 void setResetOnClose(int fd);
 /// close(2); EINTR counts as closed.
