@@ -1,10 +1,10 @@
-// Builds what is older than its sources: the addon, the programs of the benchmark, and the TypeScript.
+// Builds what is older than its sources: the addon and the TypeScript.
 // `npm start` and `npm test` begin with it. --ts-only builds the TypeScript alone.
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { compileObjects, link, modifiedAt } from './compile.mjs'
+import { modifiedAt } from './compile.mjs'
 import { filesUnder, root } from './sources.mjs'
 
 const require = createRequire(import.meta.url)
@@ -23,15 +23,6 @@ export function buildTypeScript() {
   nodeRun(require.resolve('typescript/bin/tsc'), '-b', ...projects.map((folder) => (folder === 'src' ? '.' : folder)))
 }
 
-/** Makes build/bench/x of each bench/native/x.c or x.cc. */
-export async function buildBenchPrograms() {
-  for (const source of [...filesUnder('bench/native', '.c'), ...filesUnder('bench/native', '.cc')]) {
-    const name = basename(source).replace(/\.\w+$/, '')
-    const objects = await compileObjects({ folder: join(root, 'build/bench'), sources: [source], flags: ['-O2'] })
-    await link({ output: join(root, 'build/bench', name), objects })
-  }
-}
-
 function fittingAddon() {
   try {
     return require('node-gyp-build').path(root)
@@ -46,9 +37,6 @@ function nodeRun(...args) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (process.argv[2] !== '--ts-only') {
-    buildAddon()
-    await buildBenchPrograms()
-  }
+  if (process.argv[2] !== '--ts-only') buildAddon()
   buildTypeScript()
 }

@@ -13,7 +13,11 @@ const biome = require.resolve('@biomejs/biome/bin/biome')
 const tsc = require.resolve('typescript/bin/tsc')
 
 const checks = {
-  biome: [process.execPath, biome, ...(write ? ['check', '--write'] : ['ci'])],
+  biome: [
+    process.execPath,
+    biome,
+    ...(write ? ['check', '--write'] : ['check', '--error-on-warnings', '--colors=off']),
+  ],
   'clang-format': [clangFormat, ...(write ? ['-i'] : ['--dry-run', '-Werror']), ...cFiles],
   // tsc -b looks at src/ and bench/, the last one at the tests, which use what -b has written.
   'types of the package': [process.execPath, tsc, '-b', '.', 'bench'],

@@ -1,19 +1,21 @@
 // Builds and runs the C++ tests: each test/native/x_test.cc with the sources outside native/binding/, which need no
-// Node. A test program prints "ok name" or "not ok name" per test and "ok name # SKIP reason" for one it cannot run.
+// Node. On Linux the kqueue engine takes part, on top of a shim. A test program prints "ok name" or "not ok name" per test and "ok name # SKIP reason" for one it cannot run.
 import { spawn } from 'node:child_process'
 import { basename, join } from 'node:path'
 import { compileObjects, link, parallel } from './compile.mjs'
 import { filesUnder, root, sources } from './sources.mjs'
 
 const timeoutMs = 180_000
+const onLinux = process.platform === 'linux'
+const kqueueShim = 'test/support/kqueue-shim'
 
 /** Builds all test programs and returns their paths. */
 export async function buildNativeTests() {
   const tests = filesUnder('test/native', '_test.cc')
   const core = sources().filter((source) => !source.startsWith('native/binding/'))
-  const support = filesUnder('test/native/support', '.cc')
+  const support = [...filesUnder('test/native/support', '.cc'), ...(onLinux ? filesUnder(kqueueShim, '.cc') : [])]
   const folder = join(root, 'build/native-tests')
-  const flags = ['-O1', '-g', '-Itest/native']
+  const flags = ['-O1', '-g', '-Itest/native', ...(onLinux ? ['-DSLUICE_KQUEUE_SHIM', '-isystem', kqueueShim] : [])]
   const objects = await compileObjects({ folder, sources: [...core, ...support, ...tests], flags })
   const shared = objects.slice(0, core.length + support.length)
   const programs = []

@@ -74,7 +74,7 @@ function linkFlags(target, folder) {
   return ['-shared', '-s', `-Wl,--version-script=${exportsFile}`]
 }
 
-/** Throws when the addon needs a newer glibc than promised, or a library that not every system has. */
+/** Throws when the addon needs a newer glibc than promised, a library not everyone has, or a symbol nobody has. */
 function checkElf(file) {
   const said = execFileSync('readelf', ['--wide', '--dynamic', '--version-info', file], { encoding: 'utf8' })
   const newer = [...said.matchAll(/GLIBC_([\d.]+)/g)]
@@ -84,6 +84,12 @@ function checkElf(file) {
   const needed = [...said.matchAll(/\(NEEDED\).*\[(.+)\]/g)].map(([, library]) => library)
   const foreign = needed.filter((library) => !/^(lib(c|m|dl|rt|pthread)\.so|ld-linux)/.test(library))
   if (foreign.length > 0) throw new Error(`${file} needs ${foreign.join(', ')}`)
+  // A shared object may link with holes in it. Those that glibc fills bear a version, the others must be Node's.
+  const symbols = execFileSync('nm', ['--dynamic', '--undefined-only', file], { encoding: 'utf8' })
+  const holes = [...symbols.matchAll(/ U (\w+)$/gm)]
+    .map(([, name]) => name)
+    .filter((name) => !/^(napi|node|uv)_/.test(name))
+  if (said.includes('GLIBC_') && holes.length > 0) throw new Error(`${file} lacks ${holes.join(', ')}`)
 }
 
 function isNewer(version, floor) {

@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { buildAddon, buildBenchPrograms, buildTypeScript } from './build-if-needed.mjs'
+import { buildAddon, buildTypeScript } from './build-if-needed.mjs'
 import { buildNativeTests, runNativeTests } from './native-tests.mjs'
 import { root } from './sources.mjs'
 
@@ -30,7 +30,6 @@ async function nativeTests() {
 
 async function vitest(filters) {
   buildAddon()
-  await buildBenchPrograms()
   buildTypeScript()
   const summaryFile = join(root, 'build/vitest-summary.json')
   rmSync(summaryFile, { force: true })

@@ -71,7 +71,7 @@ export function find(program: string): string {
 }
 
 function copyPackage(stage: string) {
-  const left = new Set(['node_modules', 'build', 'prebuilds', '.git', 'test', 'bench'])
+  const left = new Set(['node_modules', 'build', 'prebuilds', '.git', 'test'])
   for (const name of readdirSync(root)) {
     if (!left.has(name)) cpSync(join(root, name), join(stage, name), { recursive: true, filter: notModules })
   }
