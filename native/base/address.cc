@@ -18,14 +18,14 @@ Result<uint32_t> parseScope(const std::string& name) {
   if (const unsigned index = if_nametoindex(name.c_str())) return index;
   char* end = nullptr;
   const unsigned long number = std::strtoul(name.c_str(), &end, 10);
-  if (name.empty() || *end != '\0' || number > UINT32_MAX) return Error{ErrorCode::invalidArgument, EINVAL, "if_nametoindex"};
+  if (name.empty() || *end != '\0' || number > UINT32_MAX)
+    return Error{ErrorCode::invalidArgument, EINVAL, "if_nametoindex"};
   return static_cast<uint32_t>(number);
 }
 
 }  // namespace
 
 Result<SocketAddress> SocketAddress::ip(std::string_view host, uint16_t port) {
-  SocketAddress result;
   std::string literal(host);
   sockaddr_in v4{};
   if (inet_pton(AF_INET, literal.c_str(), &v4.sin_addr) == 1) {
@@ -41,7 +41,8 @@ Result<SocketAddress> SocketAddress::ip(std::string_view host, uint16_t port) {
     v6.sin6_scope_id = *scope;
     literal.resize(percent);
   }
-  if (inet_pton(AF_INET6, literal.c_str(), &v6.sin6_addr) != 1) return Error{ErrorCode::invalidArgument, EINVAL, "inet_pton"};
+  if (inet_pton(AF_INET6, literal.c_str(), &v6.sin6_addr) != 1)
+    return Error{ErrorCode::invalidArgument, EINVAL, "inet_pton"};
   v6.sin6_family = AF_INET6;
   v6.sin6_port = htons(port);
   return from(reinterpret_cast<sockaddr*>(&v6), sizeof v6);
@@ -55,7 +56,8 @@ Result<SocketAddress> SocketAddress::unixPath(std::string_view path) {
   if (abstract) return Error{ErrorCode::notSupported, EOPNOTSUPP, "bind"};
 #endif
   // A named path needs its terminating NUL, an abstract one is counted by its length alone: unix(7).
-  if (path.size() + (abstract ? 0 : 1) > sizeof address.sun_path) return Error{ErrorCode::invalidArgument, ENAMETOOLONG, "bind"};
+  if (path.size() + (abstract ? 0 : 1) > sizeof address.sun_path)
+    return Error{ErrorCode::invalidArgument, ENAMETOOLONG, "bind"};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
   const size_t length = offsetof(sockaddr_un, sun_path) + path.size() + (abstract ? 0 : 1);
@@ -85,7 +87,8 @@ std::string SocketAddress::host() const {
       if (v6->sin6_scope_id != 0) {
         char interface[IF_NAMESIZE] = "";
         host += '%';
-        host += if_indextoname(v6->sin6_scope_id, interface) ? std::string(interface) : std::to_string(v6->sin6_scope_id);
+        host += if_indextoname(v6->sin6_scope_id, interface) ? std::string(interface)
+                                                             : std::to_string(v6->sin6_scope_id);
       }
       return host;
     }

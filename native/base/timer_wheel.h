@@ -28,7 +28,9 @@ struct Timer : private TimerLink {
   explicit Timer(uint64_t tag) : tag(tag) {}
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
-  ~Timer() { if (armed()) unlink(); }
+  ~Timer() {
+    if (armed()) unlink();
+  }
 
   /// From arm() until cancel(), or until ExpiredTimers::pop() hands it out.
   bool armed() const { return next != nullptr; }
@@ -46,7 +48,9 @@ class ExpiredTimers {
   ExpiredTimers() { ring_.makeEmptyRing(); }
   ExpiredTimers(const ExpiredTimers&) = delete;
   ExpiredTimers& operator=(const ExpiredTimers&) = delete;
-  ~ExpiredTimers() { while (pop() != nullptr) {} }
+  ~ExpiredTimers() {
+    while (pop() != nullptr) {}
+  }
 
   /// The next one, no longer armed, or null.
   Timer* pop();
@@ -83,7 +87,9 @@ class TimerWheel {
   /// advance().
   void arm(Timer& timer, TimeMs atMs);
   /// No effect on a timer that is not armed.
-  void cancel(Timer& timer) { if (timer.armed()) timer.unlink(); }
+  void cancel(Timer& timer) {
+    if (timer.armed()) timer.unlink();
+  }
 
   /// How long one may sleep: no timer expires before this time. Exact when the next one expires within the current
   /// 64 ms; otherwise perhaps too early, by less than the width of its slot. Deadline::never().atMs without timers.
@@ -101,7 +107,9 @@ class TimerWheel {
     std::array<TimerLink, slotsPerLevel> slots;
   };
 
-  static int digit(TimeMs time, int level) { return static_cast<int>(time >> (level * digitBits)) & (slotsPerLevel - 1); }
+  static int digit(TimeMs time, int level) {
+    return static_cast<int>(time >> (level * digitBits)) & (slotsPerLevel - 1);
+  }
   void place(Timer& timer);
   void drain(TimerLink& slot, ExpiredTimers& expired);
 

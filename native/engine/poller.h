@@ -11,8 +11,12 @@
 namespace sluice {
 
 enum class Interest : uint8_t { none = 0, read = 1, write = 2, both = 3 };
-constexpr Interest operator|(Interest a, Interest b) { return static_cast<Interest>(static_cast<int>(a) | static_cast<int>(b)); }
-constexpr Interest operator&(Interest a, Interest b) { return static_cast<Interest>(static_cast<int>(a) & static_cast<int>(b)); }
+constexpr Interest operator|(Interest a, Interest b) {
+  return static_cast<Interest>(static_cast<int>(a) | static_cast<int>(b));
+}
+constexpr Interest operator&(Interest a, Interest b) {
+  return static_cast<Interest>(static_cast<int>(a) & static_cast<int>(b));
+}
 constexpr bool has(Interest set, Interest part) { return (set & part) != Interest::none; }
 
 /// One registration, so that a report can be matched to its socket: kind, slot and generation. Never used twice.
@@ -30,8 +34,9 @@ struct Ready {
 ///            hint: the next read or write may still say "would block", and it alone says why a connection failed.
 ///            Errors and hangups arrive as whatever interest is set.
 /// Silence    Interest::none reports nothing, not even a hangup: a paused connection costs no wake-ups.
-/// Batching   change() takes effect at the next wait(), in the same system call where the kernel allows.
+/// Batching   change() takes effect at the next wait() or publish(), in the same system call where the kernel allows.
 /// Ownership  Fds are borrowed. Call remove() before close().
+/// Fairness   What does not fit into `out` comes first, or soon, in the next wait(): nobody starves.
 /// Threads    One thread owns the poller and makes every call except wake() and waitReady().
 class Poller {
  public:
@@ -55,9 +60,12 @@ class Poller {
 
   /// A descriptor that is readable while wait() would report something; -1 if the kernel has none (poll).
   virtual int pollFd() const { return -1; }
-  /// Only without a pollFd: makes the interests of now those that waitReady() looks at, and wakes it if they changed.
+  /// Makes the interests of now those that pollFd() and waitReady() look at; a waitReady() under way goes on with
+  /// them. Call it before sleeping on either.
   virtual void publish() {}
-  /// Only without a pollFd: blocks another thread until one of the published interests is ready, or wake().
+  /// Only without a pollFd: blocks another thread until one of the published interests is ready, or until wake(). May
+  /// return for nothing. Call it again only after the owner's next wait() and publish(): what nobody has taken yet is
+  /// still ready, and would make it return at once. At most one thread at a time.
   virtual void waitReady() {}
   /// System calls that changed the set, for counters.
   uint64_t interestChanges() const { return interestChanges_; }
@@ -65,6 +73,10 @@ class Poller {
  protected:
   uint64_t interestChanges_ = 0;
 };
+
+/// For pollers whose kernel interface takes any descriptor: refuses files and folders, which are always ready.
+/// Errors: notPollable; invalidArgument for a descriptor that is not open.
+Result<void> requirePollable(int fd);
 
 Result<std::unique_ptr<Poller>> makeEpollPoller();
 Result<std::unique_ptr<Poller>> makeKqueuePoller();

@@ -24,10 +24,11 @@ std::vector<uint64_t> advance(TimerWheel& wheel, TimeMs now) {
 
 }  // namespace
 
-TEST("a timer expires at its time and not a millisecond before, however far away") {
+TEST("a timer expires at its time and not a millisecond before, however far away")
+{
   for (TimeMs start : {TimeMs{0}, TimeMs{63}, TimeMs{4095}, TimeMs{123'456'789}, 400 * dayMs})
-    for (TimeMs wait : {TimeMs{1}, TimeMs{2}, TimeMs{63}, TimeMs{64}, TimeMs{65}, TimeMs{4096}, TimeMs{30'000}, dayMs,
-                        40 * dayMs, TimeMs{1} << 40}) {
+    for (TimeMs wait : {TimeMs{1}, TimeMs{2}, TimeMs{63}, TimeMs{64}, TimeMs{65}, TimeMs{4096}, TimeMs{30'000},
+                        dayMs, 40 * dayMs, TimeMs{1} << 40}) {
       TimerWheel wheel(start);
       Timer timer(7);
       wheel.arm(timer, start + wait);
@@ -38,7 +39,8 @@ TEST("a timer expires at its time and not a millisecond before, however far away
     }
 }
 
-TEST("a timer for a time that has passed expires in the next advance, even to the same time") {
+TEST("a timer for a time that has passed expires in the next advance, even to the same time")
+{
   TimerWheel wheel(1000);
   Timer now, past;
   wheel.arm(now, 1000);
@@ -48,7 +50,8 @@ TEST("a timer for a time that has passed expires in the next advance, even to th
   CHECK(advance(wheel, 1000).empty());
 }
 
-TEST("a cancelled timer never expires, and cancelling twice does nothing") {
+TEST("a cancelled timer never expires, and cancelling twice does nothing")
+{
   TimerWheel wheel(0);
   Timer cancelled(1), kept(2);
   wheel.arm(cancelled, 5);
@@ -61,7 +64,8 @@ TEST("a cancelled timer never expires, and cancelling twice does nothing") {
   CHECK_EQ(tags.at(0), uint64_t{2});
 }
 
-TEST("arming again replaces the time") {
+TEST("arming again replaces the time")
+{
   TimerWheel wheel(0);
   Timer timer;
   wheel.arm(timer, 5);
@@ -70,14 +74,19 @@ TEST("arming again replaces the time") {
   CHECK_EQ(advance(wheel, 5000).size(), size_t{1});
 }
 
-TEST("a timer that is destroyed while armed is gone") {
+TEST("a timer that is destroyed while armed is gone")
+{
   TimerWheel wheel(0);
-  { Timer timer; wheel.arm(timer, 5); }
+  {
+    Timer timer;
+    wheel.arm(timer, 5);
+  }
   CHECK_EQ(wheel.nextMs(), Deadline::never().atMs);
   CHECK(advance(wheel, 10).empty());
 }
 
-TEST("a wheel that is destroyed cancels its timers") {
+TEST("a wheel that is destroyed cancels its timers")
+{
   Timer near, far, due;
   {
     TimerWheel wheel(100);
@@ -90,7 +99,8 @@ TEST("a wheel that is destroyed cancels its timers") {
   CHECK(!due.armed());
 }
 
-TEST("a clock that steps back leaves time where it is") {
+TEST("a clock that steps back leaves time where it is")
+{
   TimerWheel wheel(1000);
   Timer timer;
   wheel.arm(timer, 1001);
@@ -99,7 +109,8 @@ TEST("a clock that steps back leaves time where it is") {
   CHECK_EQ(advance(wheel, 1001).size(), size_t{1});
 }
 
-TEST("nextMs is exact within the current 64 ms, and never later than the next timer") {
+TEST("nextMs is exact within the current 64 ms, and never later than the next timer")
+{
   TimerWheel wheel(128);
   Timer timer;
   CHECK_EQ(wheel.nextMs(), Deadline::never().atMs);
@@ -114,7 +125,8 @@ TEST("nextMs is exact within the current 64 ms, and never later than the next ti
   }
 }
 
-TEST("whoever sleeps until nextMs wakes only a few times for a far timer") {
+TEST("whoever sleeps until nextMs wakes only a few times for a far timer")
+{
   TimerWheel wheel(12'345);
   Timer timer;
   wheel.arm(timer, 12'345 + 40 * dayMs);
@@ -124,7 +136,8 @@ TEST("whoever sleeps until nextMs wakes only a few times for a far timer") {
   CHECK_EQ(wheel.nowMs(), 12'345 + 40 * dayMs);
 }
 
-TEST("while expired timers are walked, any timer may be armed, cancelled or destroyed") {
+TEST("while expired timers are walked, any timer may be armed, cancelled or destroyed")
+{
   TimerWheel wheel(0);
   Timer walked(1), cancelled(2), postponed(3), later(4);
   auto destroyed = std::make_unique<Timer>(5);
@@ -134,7 +147,7 @@ TEST("while expired timers are walked, any timer may be armed, cancelled or dest
   wheel.advance(5, expired);
   CHECK(expired.pop() == &walked);
   CHECK(!walked.armed());
-  wheel.arm(walked, 5);        // due at once, but not in this walk
+  wheel.arm(walked, 5);  // due at once, but not in this walk
   wheel.cancel(cancelled);
   wheel.arm(postponed, 7);
   wheel.cancel(later);
@@ -145,17 +158,23 @@ TEST("while expired timers are walked, any timer may be armed, cancelled or dest
   CHECK_EQ(advance(wheel, 100).at(0), uint64_t{3});
 }
 
-TEST("expired timers that nobody took are cancelled") {
+TEST("expired timers that nobody took are cancelled")
+{
   TimerWheel wheel(0);
   Timer timer;
   wheel.arm(timer, 5);
-  { ExpiredTimers expired; wheel.advance(5, expired); CHECK(timer.armed()); }
+  {
+    ExpiredTimers expired;
+    wheel.advance(5, expired);
+    CHECK(timer.armed());
+  }
   CHECK(!timer.armed());
 }
 
 // Goal: whatever is done in whatever order, the wheel agrees with a sorted map. Method: random waits of all magnitudes,
 // random cancels and re-arms, and random steps of time, from 1 ms to weeks.
-TEST("random use agrees with a sorted map") {
+TEST("random use agrees with a sorted map")
+{
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     std::mt19937_64 random(seed);
     const auto magnitude = [&](int bits) { return random() >> (64 - 1 - random() % bits); };
@@ -183,7 +202,8 @@ TEST("random use agrees with a sorted map") {
           forget(timer.tag);
           timers[timer.tag] = std::make_unique<Timer>(timer.tag);
           break;
-        case 2: case 3: {
+        case 2:
+        case 3: {
           const TimeMs now = random() % 2 == 0 && !model.empty() ? wheel.nextMs() : wheel.nowMs() + magnitude(32);
           ExpiredTimers expired;
           wheel.advance(now, expired);
