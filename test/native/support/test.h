@@ -76,12 +76,12 @@ bool checkEqual(const char* file, int line, const char* left, const char* right,
 
 #define SLUICE_TEST_JOIN_(a, b) a##b
 #define SLUICE_TEST_JOIN(a, b) SLUICE_TEST_JOIN_(a, b)
-#define SLUICE_TEST(name, function)                                                \
-  static void function();                                                          \
-  static const ::sluice::test::Registration function##_registered(name, function); \
-  static void function()
+#define SLUICE_TEST(name, body, registration)                         \
+  static void body();                                                 \
+  static const ::sluice::test::Registration registration(name, body); \
+  static void body()
 
-#define TEST(name) SLUICE_TEST(name, SLUICE_TEST_JOIN(test_, __LINE__))
+#define TEST(name) SLUICE_TEST(name, SLUICE_TEST_JOIN(test_, __LINE__), SLUICE_TEST_JOIN(registration_, __LINE__))
 
 #define CHECK(...)                                                              \
   do {                                                                          \
