@@ -1,0 +1,107 @@
+import { readFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { inspect } from 'node:util'
+import { describe, expect, it } from 'vitest'
+import { abortError, errorTable, formatEndpoint, nativeError, SluiceError } from '../../src/errors.js'
+
+const javaScriptOnly = ['INVALID_OPTION', 'QUEUE_FULL', 'WRITE_AFTER_END', 'HANDLER_THREW', 'RESOLVE_TIMEOUT']
+
+describe('error table', () => {
+  it('documents every native code and no other', () => {
+    const header = readFileSync('native/base/error.h', 'utf8')
+    const native = [...header.matchAll(/X\(\w+, "([A-Z_]+)"\)/g)]
+      .map(([, name]) => name!)
+      .filter((name) => name !== 'NONE')
+    expect(native.length).toBeGreaterThan(20)
+    expect(Object.keys(errorTable).sort()).toEqual([...native, ...javaScriptOnly].sort())
+  })
+
+  it('says for each code what happened and what to do', () => {
+    for (const { meaning, advice } of Object.values(errorTable)) {
+      expect(meaning).toMatch(/^[a-z].*[^.]$/)
+      expect(advice).toMatch(/^[A-Z`].*\.$/)
+    }
+  })
+})
+
+describe('SluiceError', () => {
+  const refused = nativeError({
+    codeName: 'PERMISSION_DENIED',
+    errno: constants.errno.EACCES,
+    syscall: 'bind',
+    address: '127.0.0.1',
+    port: 80,
+    phase: 'listen',
+  })
+
+  it('tells in one sentence what was done, where, and why it failed', () => {
+    expect(refused.message).toBe('listen 127.0.0.1:80: permission denied (EACCES in bind)')
+    expect(refused).toMatchObject({
+      code: 'ERR_SLUICE_PERMISSION_DENIED',
+      errno: constants.errno.EACCES,
+      syscall: 'bind',
+      address: '127.0.0.1',
+      port: 80,
+      phase: 'listen',
+    })
+    expect(refused).toBeInstanceOf(Error)
+  })
+
+  it('has no properties for what is not known', () => {
+    const error = nativeError({ codeName: 'CLOSED', errno: 0, syscall: '' })
+    expect(error.message).toBe('already closed')
+    expect(Object.keys(error)).toEqual(['code'])
+    expect('cause' in error).toBe(false)
+  })
+
+  it('keeps errno and syscall of a failure that has no code of its own', () => {
+    const error = nativeError({ codeName: 'NOBODY_KNOWS', errno: constants.errno.EXDEV, syscall: 'bind' })
+    expect(error.code).toBe('ERR_SLUICE_SYSTEM')
+    expect(error.message).toBe('the system refused (EXDEV in bind)')
+  })
+
+  it('names a Unix path without a port', () => {
+    const facts = { codeName: 'ADDRESS_IN_USE', errno: constants.errno.EADDRINUSE, syscall: 'bind', port: 0 } as const
+    const error = nativeError({ ...facts, address: '/run/x.sock', phase: 'listen' })
+    expect(error.message).toBe('listen /run/x.sock: address already in use (EADDRINUSE in bind)')
+    expect('port' in error).toBe(false)
+  })
+
+  it('survives JSON with all that is known, causes included', () => {
+    const cause = Object.assign(new TypeError('no'), { code: 'X' })
+    const error = new SluiceError('HANDLER_THREW', { phase: 'handler', cause, errors: [refused] })
+    expect(JSON.parse(JSON.stringify(error))).toEqual({
+      name: 'SluiceError',
+      message: 'handler: a handler threw',
+      code: 'ERR_SLUICE_HANDLER_THREW',
+      phase: 'handler',
+      errors: [JSON.parse(JSON.stringify(refused))],
+      cause: { name: 'TypeError', message: 'no', code: 'X' },
+    })
+    expect(JSON.parse(JSON.stringify(new SluiceError('ABORTED', { cause: 1n }))).cause).toBe('1')
+  })
+
+  it('prints under its own name', () => {
+    expect(inspect(refused)).toMatch(/^SluiceError: listen 127/)
+  })
+
+  it('carries the reason of an aborted signal as its cause', () => {
+    const reason = { why: 'enough' }
+    expect(abortError(AbortSignal.abort(reason), { phase: 'connect' })).toMatchObject({
+      code: 'ERR_SLUICE_ABORTED',
+      phase: 'connect',
+      cause: reason,
+    })
+  })
+})
+
+describe('formatEndpoint', () => {
+  it.each([
+    ['127.0.0.1', 80, '127.0.0.1:80'],
+    ['::1', 80, '[::1]:80'],
+    ['/tmp/a:b', undefined, '/tmp/a:b'],
+    ['\0name', undefined, '@name'],
+  ])('writes %j and %j as %s', (address, port, text) => {
+    expect(formatEndpoint(address, port)).toBe(text)
+  })
+})
