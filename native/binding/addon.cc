@@ -1,0 +1,112 @@
+#include <napi.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "binding/channel.h"
+#include "binding/gates.h"
+#include "binding/resolver_binding.h"
+#include "binding/values.h"
+
+namespace sluice {
+
+namespace {
+
+Napi::Value listEngineInfo(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto list = Napi::Array::New(env);
+  for (const EngineInfo& engine : listEngines()) {
+    auto entry = Napi::Object::New(env);
+    entry.Set("name", Napi::String::New(env, engine.name.data(), engine.name.size()));
+    entry.Set("available", engine.available);
+    entry.Set("reason", engine.reason);
+    entry.Set("features", values::features(env, engine.features));
+    list.Set(list.Length(), entry);
+  }
+  return list;
+}
+
+Napi::Value syscallName(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), Network::syscallName(info[0].As<Napi::Number>().Uint32Value()));
+}
+
+Napi::Value errorName(const Napi::CallbackInfo& info) {
+  const auto name = errorCodeName(static_cast<ErrorCode>(info[0].As<Napi::Number>().Uint32Value()));
+  return Napi::String::New(info.Env(), name.data(), name.size());
+}
+
+Napi::Value errorNames(const Napi::CallbackInfo& info) {
+  auto names = Napi::Array::New(info.Env());
+#define X(name, text) names.Set(names.Length(), text);
+  SLUICE_ERROR_CODES(X)
+#undef X
+  return names;
+}
+
+// A second descriptor of the same socket, for another loop's listener.
+Napi::Value duplicateFd(const Napi::CallbackInfo& info) {
+  const int fd = dup(info[0].As<Napi::Number>().Int32Value());
+  if (fd < 0) return values::failure(info.Env(), systemError(errno, "dup"));
+  return Napi::Number::New(info.Env(), fd);
+}
+
+// The numbers of the shared records, so that a test can compare them with src/native/records.ts.
+Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
+  auto numbers = Napi::Object::New(info.Env());
+  const auto set = [&numbers](const char* name, auto value) { numbers.Set(name, static_cast<int32_t>(value)); };
+  set("eventOpened", EventType::opened);
+  set("eventData", EventType::data);
+  set("eventEnd", EventType::end);
+  set("eventDrain", EventType::drain);
+  set("eventReleased", EventType::released);
+  set("eventClosed", EventType::closed);
+  set("eventConnected", EventType::connected);
+  set("eventTimeout", EventType::timeout);
+  set("eventListenerFailed", EventType::listenerFailed);
+  set("eventFinished", EventType::finished);
+  set("eventTimer", EventType::timer);
+  set("opWriteSlab", OpType::writeSlab);
+  set("opWriteOut", OpType::writeOut);
+  set("opWriteReference", OpType::writeReference);
+  set("opEnd", OpType::end);
+  set("opClose", OpType::close);
+  set("opDestroy", OpType::destroy);
+  set("opReset", OpType::reset);
+  set("opPause", OpType::pause);
+  set("opResume", OpType::resume);
+  set("opForget", OpType::forget);
+  set("opArmTimer", OpType::armTimer);
+  set("opCancelTimer", OpType::cancelTimer);
+  set("wantDrainFlag", wantDrainFlag);
+  set("controlOpCount", controlOpCount);
+  set("controlOutBytes", controlOutBytes);
+  set("controlInTurn", controlInTurn);
+  set("controlReferenceCount", controlReferenceCount);
+  set("controlWords", controlWords);
+  set("pausedByUser", pausedByUser);
+  set("pausedByStream", pausedByStream);
+  set("pausedByQueue", pausedByQueue);
+  set("pausedWithoutReader", pausedWithoutReader);
+  set("maxSlots", maxSlots);
+  return numbers;
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  exports.Set("Channel", Channel::define(env));
+  exports.Set("engines", Napi::Function::New(env, listEngineInfo));
+  exports.Set("createGate", Napi::Function::New(env, createGate));
+  exports.Set("resolve", Napi::Function::New(env, resolveHost));
+  exports.Set("syscallName", Napi::Function::New(env, syscallName));
+  exports.Set("errorName", Napi::Function::New(env, errorName));
+  exports.Set("errorNames", Napi::Function::New(env, errorNames));
+  exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
+  exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
+  return exports;
+}
+
+}  // namespace
+
+}  // namespace sluice
+
+static Napi::Object initAddon(Napi::Env env, Napi::Object exports) { return sluice::init(env, exports); }
+NODE_API_MODULE(sluice, initAddon)

@@ -1,0 +1,385 @@
+#include "binding/channel.h"
+
+#include <cerrno>
+
+#include "binding/gates.h"
+#include "binding/inline_driver.h"
+#include "binding/thread_driver.h"
+#include "binding/values.h"
+#include "engine/sim_options.h"
+
+namespace sluice {
+
+Napi::Function Channel::define(Napi::Env env) {
+  return DefineClass(env, "Channel",
+                     {
+                         InstanceMethod<&Channel::start>("start"),
+                         InstanceMethod<&Channel::flush>("flush"),
+                         InstanceMethod<&Channel::listen>("listen"),
+                         InstanceMethod<&Channel::listenerFd>("listenerFd"),
+                         InstanceMethod<&Channel::listenerStats>("listenerStats"),
+                         InstanceMethod<&Channel::closeListener>("closeListener"),
+                         InstanceMethod<&Channel::connect>("connect"),
+                         InstanceMethod<&Channel::adopt>("adopt"),
+                         InstanceMethod<&Channel::setTimeouts>("setTimeouts"),
+                         InstanceMethod<&Channel::setOptions>("setOptions"),
+                         InstanceMethod<&Channel::tcpInfo>("tcpInfo"),
+                         InstanceMethod<&Channel::endpoints>("endpoints"),
+                         InstanceMethod<&Channel::connectionStats>("connectionStats"),
+                         InstanceMethod<&Channel::stats>("stats"),
+                         InstanceMethod<&Channel::nowMs>("nowMs"),
+                         InstanceMethod<&Channel::destroyAll>("destroyAll"),
+                         InstanceMethod<&Channel::reference>("reference"),
+                         InstanceMethod<&Channel::close>("close"),
+                     });
+}
+
+Channel::Channel(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Channel>(info) {}
+
+Channel::~Channel() = default;
+
+namespace {
+
+// The simulated network's options, by name; unknown names were refused in TypeScript.
+SimOptions readSimOptions(const Napi::Value& value) {
+  SimOptions options;
+  if (!value.IsObject()) return options;
+  const auto object = value.As<Napi::Object>();
+  const Napi::Array names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); i++) {
+    const std::string name = names.Get(i).As<Napi::String>().Utf8Value();
+    setSimOption(options, name, values::real(object, name.c_str()));
+  }
+  return options;
+}
+
+napi_ref keep(Napi::Env env, const Napi::Value& value) {
+  napi_ref reference;
+  napi_create_reference(env, value, 1, &reference);
+  return reference;
+}
+
+}  // namespace
+
+Napi::Value Channel::start(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto options = info[0].As<Napi::Object>();
+  const bool threaded = values::flag(options, "threaded");
+  const uint32_t frames = threaded ? values::number(options, "frames") : 1;
+
+  LoopMemory memory;
+  memory.slab = values::memory<uint8_t>(options.Get("slab"));
+  memory.events = values::memory<EventRecord>(options.Get("events"));
+  memory.taken = values::memory<int32_t>(options.Get("taken"));
+  EngineOptions engineOptions;
+  engineOptions.slab = memory.slab;
+  engineOptions.receiveChunkBytes = values::number(options, "receiveChunkBytes");
+  engineOptions.receiveTurnBytes = values::number(options, "receiveTurnBytes");
+  engineOptions.acceptTurnCount = values::number(options, "acceptTurnCount");
+  const SimOptions sim = readSimOptions(options.Get("sim"));
+  auto engine = makeEngine(values::text(options, "engine"), engineOptions, &sim);
+  if (!engine) return values::failure(env, engine.error());
+  if (threaded && (*engine)->features().virtualClock) {
+    return values::failure(env, {ErrorCode::notSupported, 0, "simulated engine on a thread"});
+  }
+  engineName_ = (*engine)->name();
+
+  BatchCaller::Memory staging;
+  staging.ops = values::memory<OpRecord>(options.Get("ops"));
+  staging.out = values::memory<uint8_t>(options.Get("out"));
+  staging.control = values::memory<int32_t>(options.Get("control")).data();
+  staging.references = keep(env, options.Get("references"));
+  // `options` holds every piece of shared memory, so one reference to it keeps them all.
+  caller_ = std::make_unique<BatchCaller>(env, keep(env, options), keep(env, options.Get("batch")), staging);
+
+  uv_loop_t* uv = nullptr;
+  napi_get_uv_event_loop(env, &uv);
+  auto loop = std::make_unique<Loop>(std::move(*engine), memory, frames);
+  if (threaded) driver_ = std::make_unique<ThreadDriver>(uv, std::move(loop), *caller_);
+  else driver_ = InlineDriver::create(uv, std::move(loop), *caller_);
+  if (!driver_) return values::failure(env, {ErrorCode::notPollable, EPERM, "uv_poll_init"});
+  napi_add_async_cleanup_hook(env, onEnvironmentExit, this, &cleanup_);
+  Ref();  // until closed
+  return Napi::String::New(env, engineName_);
+}
+
+template <class Task>
+void Channel::onLoop(Task task) {
+  if (!driver_) return;
+  // What was staged before comes first, e.g. the end of a connection whose numbers are asked for.
+  driver_->flush();
+  driver_->call(task);
+}
+
+Napi::Value Channel::flush(const Napi::CallbackInfo& info) {
+  if (driver_) driver_->flush();
+  return info.Env().Undefined();
+}
+
+namespace {
+
+Result<SocketAddress> readAddress(const Napi::Object& spec, const char* pathKey, const char* hostKey, const char* portKey) {
+  if (values::has(spec, pathKey)) return SocketAddress::unixPath(values::text(spec, pathKey));
+  return SocketAddress::ip(values::text(spec, hostKey), static_cast<uint16_t>(values::number(spec, portKey)));
+}
+
+const Error channelClosed{ErrorCode::closed, 0, ""};
+
+}  // namespace
+
+Napi::Value Channel::listen(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto options = info[0].As<Napi::Object>();
+  ListenSpec spec;
+  if (values::has(options, "fd")) {
+    spec.adoptFd = static_cast<int>(values::number(options, "fd"));
+  } else {
+    auto address = readAddress(options, "path", "host", "port");
+    if (!address) return values::failure(env, address.error());
+    spec.address = *address;
+  }
+  spec.backlog = static_cast<int>(values::number(options, "backlog"));
+  spec.ipv6Only = values::flag(options, "ipv6Only");
+  spec.reusePort = values::flag(options, "reusePort");
+  spec.options = values::socketOptions(options, "options");
+  const auto key = values::number(options, "key");
+  const auto config = values::connectionConfig(options);
+  auto gates = readGates(options.Get("gates"));
+  Result<SocketAddress> bound = channelClosed;
+  onLoop([&](Network& network, Loop& loop) {
+    auto id = network.listen(spec, key, config, gates);
+    if (id) bound = loop.engine().listenerAddress(*id);
+    else bound = id.error();
+  });
+  return bound ? values::address(env, *bound) : values::failure(env, bound.error());
+}
+
+Napi::Value Channel::listenerFd(const Napi::CallbackInfo& info) {
+  const auto key = info[0].As<Napi::Number>().Uint32Value();
+  int fd = -1;
+  onLoop([&](Network& network, Loop& loop) {
+    if (const Listener* listener = network.listener(key)) fd = loop.engine().listenerFd(listener->id);
+  });
+  return Napi::Number::New(info.Env(), fd);
+}
+
+Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
+  const auto key = info[0].As<Napi::Number>().Uint32Value();
+  auto result = Napi::Object::New(info.Env());
+  uint64_t accepted = 0, failures = 0;
+  auto state = Listener::State::accepting;
+  onLoop([&](Network& network, Loop&) {
+    if (const Listener* listener = network.listener(key)) {
+      accepted = listener->accepted;
+      failures = listener->failures;
+      state = listener->state;
+    }
+  });
+  result.Set("accepted", static_cast<double>(accepted));
+  result.Set("acceptFailures", static_cast<double>(failures));
+  result.Set("state", state == Listener::State::accepting ? "accepting" : state == Listener::State::waiting ? "waiting" : "backingOff");
+  return result;
+}
+
+Napi::Value Channel::closeListener(const Napi::CallbackInfo& info) {
+  const auto key = info[0].As<Napi::Number>().Uint32Value();
+  onLoop([&](Network& network, Loop&) { network.closeListener(key); });
+  return info.Env().Undefined();
+}
+
+// A slot and its tag, as JavaScript names a connection.
+Napi::Value Channel::handle(Napi::Env env, const Result<Slot>& slot, uint32_t generation) {
+  if (!slot) return values::failure(env, slot.error());
+  auto result = Napi::Object::New(env);
+  result.Set("slot", *slot);
+  result.Set("tag", static_cast<int32_t>(generation << 8));
+  return result;
+}
+
+Napi::Value Channel::connect(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto options = info[0].As<Napi::Object>();
+  ConnectSpec spec;
+  auto address = readAddress(options, "path", "host", "port");
+  if (!address) return values::failure(env, address.error());
+  spec.address = *address;
+  if (values::has(options, "localAddress")) {
+    auto local = SocketAddress::ip(values::text(options, "localAddress"), static_cast<uint16_t>(values::number(options, "localPort")));
+    if (!local) return values::failure(env, local.error());
+    spec.local = *local;
+  }
+  spec.options = values::socketOptions(options, "options");
+  const auto config = values::connectionConfig(options);
+  const auto timeoutMs = values::number(options, "connectTimeoutMs");
+  Result<Slot> slot = channelClosed;
+  uint32_t generation = 0;
+  onLoop([&](Network& network, Loop& loop) {
+    slot = network.connect(spec, config, timeoutMs);
+    if (slot) generation = loop.engine().generation(*slot);
+  });
+  return handle(env, slot, generation);
+}
+
+Napi::Value Channel::adopt(const Napi::CallbackInfo& info) {
+  const auto options = info[0].As<Napi::Object>();
+  const auto config = values::connectionConfig(options);
+  const auto fd = static_cast<int>(values::number(options, "fd"));
+  Result<Slot> slot = channelClosed;
+  uint32_t generation = 0;
+  onLoop([&](Network& network, Loop& loop) {
+    slot = network.adopt(fd, config);
+    if (slot) generation = loop.engine().generation(*slot);
+  });
+  return handle(info.Env(), slot, generation);
+}
+
+namespace {
+
+struct Target {
+  Slot slot;
+  uint32_t tag;
+  explicit Target(const Napi::CallbackInfo& info)
+      : slot(info[0].As<Napi::Number>().Uint32Value()), tag(static_cast<uint32_t>(info[1].As<Napi::Number>().Int32Value())) {}
+
+  // Only while the engine has the socket.
+  Connection* in(Network& network) const {
+    Connection* connection = network.find(slot, tag);
+    return connection != nullptr && (connection->live() || connection->state == ConnectionState::connecting) ? connection : nullptr;
+  }
+};
+
+}  // namespace
+
+Napi::Value Channel::setTimeouts(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto ms = [&info](size_t index) { return info[index].As<Napi::Number>().Uint32Value(); };
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setTimeouts(target.slot, *connection, ms(2), ms(3), ms(4));
+  });
+  return info.Env().Undefined();
+}
+
+Napi::Value Channel::setOptions(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto options = values::socketOptions(info[2].As<Napi::Object>(), "options");
+  Result<void> result = channelClosed;
+  onLoop([&](Network& network, Loop& loop) {
+    if (target.in(network) == nullptr) return;
+    result = Result<void>();
+    for (const SocketOptionValue& option : options) {
+      result = loop.engine().setOption(target.slot, option);
+      if (!result) return;
+    }
+  });
+  return result ? info.Env().Undefined() : values::failure(info.Env(), result.error());
+}
+
+Napi::Value Channel::tcpInfo(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  Result<TcpInfo> result = channelClosed;
+  onLoop([&](Network& network, Loop& loop) {
+    if (target.in(network) != nullptr) result = loop.engine().tcpInfo(target.slot);
+  });
+  return result ? values::tcpInfo(info.Env(), *result) : values::failure(info.Env(), result.error());
+}
+
+Napi::Value Channel::endpoints(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  Result<SocketAddress> local = channelClosed, remote = channelClosed;
+  onLoop([&](Network& network, Loop& loop) {
+    if (target.in(network) == nullptr) return;
+    local = loop.engine().localAddress(target.slot);
+    remote = loop.engine().peerAddress(target.slot);
+  });
+  auto result = Napi::Object::New(info.Env());
+  if (local) result.Set("local", values::address(info.Env(), *local));
+  if (remote) result.Set("remote", values::address(info.Env(), *remote));
+  return result;
+}
+
+Napi::Value Channel::connectionStats(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  uint64_t bytesRead = 0, bytesWritten = 0, queued = 0;
+  onLoop([&](Network& network, Loop&) {
+    if (const Connection* connection = network.find(target.slot, target.tag)) {
+      bytesRead = connection->bytesRead;
+      bytesWritten = connection->bytesWritten;
+      queued = connection->queue ? connection->queue->sizeBytes() : 0;
+    }
+  });
+  auto result = Napi::Object::New(info.Env());
+  result.Set("bytesRead", static_cast<double>(bytesRead));
+  result.Set("bytesWritten", static_cast<double>(bytesWritten));
+  result.Set("queuedBytes", static_cast<double>(queued));
+  return result;
+}
+
+Napi::Value Channel::stats(const Napi::CallbackInfo& info) {
+  auto result = Napi::Object::New(info.Env());
+  EngineCounters counters;
+  uint64_t turns = 0, completions = 0;
+  uint32_t connections = 0;
+  onLoop([&](Network& network, Loop& loop) {
+    counters = loop.engine().counters();
+    turns = loop.turns();
+    completions = loop.completions();
+    connections = network.openConnections();
+  });
+  const auto set = [&result](const char* key, uint64_t value) { result.Set(key, static_cast<double>(value)); };
+  set("connections", connections);
+  set("turns", turns);
+  set("completions", completions);
+  set("waits", counters.waits);
+  set("kernelEvents", counters.kernelEvents);
+  set("staleEvents", counters.staleEvents);
+  set("interestChanges", counters.interestChanges);
+  set("receives", counters.receives);
+  set("sends", counters.sends);
+  set("receivesWithoutData", counters.receivesWithoutData);
+  set("buffersExhausted", counters.buffersExhausted);
+  set("multishotRearmed", counters.multishotRearmed);
+  return result;
+}
+
+Napi::Value Channel::nowMs(const Napi::CallbackInfo& info) {
+  TimeMs now = 0;
+  if (driver_) driver_->call([&](Network&, Loop& loop) { now = loop.engine().nowMs(); });
+  return Napi::Number::New(info.Env(), static_cast<double>(now));
+}
+
+Napi::Value Channel::destroyAll(const Napi::CallbackInfo& info) {
+  onLoop([](Network& network, Loop&) { network.destroyAll(); });
+  return info.Env().Undefined();
+}
+
+Napi::Value Channel::reference(const Napi::CallbackInfo& info) {
+  if (driver_) driver_->reference(info[0].As<Napi::Boolean>().Value());
+  return info.Env().Undefined();
+}
+
+Napi::Value Channel::close(const Napi::CallbackInfo& info) {
+  shutDown(false);
+  return info.Env().Undefined();
+}
+
+// The handles of libuv close asynchronously; only then may the driver's memory go.
+void Channel::shutDown(bool environmentLeaves) {
+  if (!driver_) return;
+  Driver* driver = driver_.release();
+  BatchCaller* caller = caller_.release();
+  const napi_async_cleanup_hook_handle cleanup = cleanup_;
+  cleanup_ = nullptr;
+  caller->release();
+  driver->close([driver, caller, cleanup] {
+    delete driver;
+    delete caller;
+    napi_remove_async_cleanup_hook(cleanup);
+  });
+  if (!environmentLeaves) Unref();
+}
+
+void Channel::onEnvironmentExit(napi_async_cleanup_hook_handle, void* data) {
+  static_cast<Channel*>(data)->shutDown(true);
+}
+
+}  // namespace sluice
