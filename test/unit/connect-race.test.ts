@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type Attempt, connectRace, interleaveFamilies, type RaceOptions } from '../../src/connect-race.js'
@@ -44,10 +45,11 @@ function race(addresses: Address[], more: Partial<RaceOptions> = {}) {
     return { promise, cancel }
   }
   const promise = connectRace(addresses, attempt, { attemptDelayMs: 250, connectTimeoutMs: 0, clock, ...more })
-  const outcome: { at?: number; winner?: string; error?: SluiceError } = {}
+  // When it ended, how, and how many timers were left then.
+  const outcome: { at?: number; winner?: string; error?: SluiceError; timers?: number } = {}
   promise.then(
-    (winner) => Object.assign(outcome, { at: clock.now, winner }),
-    (error) => Object.assign(outcome, { at: clock.now, error }),
+    (winner) => Object.assign(outcome, { at: clock.now, winner, timers: clock.pending }),
+    (error) => Object.assign(outcome, { at: clock.now, error, timers: clock.pending }),
   )
   return { clock, tracks, outcome, run: () => clock.run() }
 }
@@ -57,17 +59,16 @@ const v4 = (more: Partial<Address> = {}): Address => ({ name: 'v4', family: 4, .
 
 describe('connectRace', () => {
   it('asks no second address when the first answers within the delay', async () => {
-    const { tracks, outcome, clock, run } = race([v6({ afterMs: 249 }), v4({ afterMs: 1 })])
+    const { tracks, outcome, run } = race([v6({ afterMs: 249 }), v4({ afterMs: 1 })])
     await run()
-    expect(outcome).toEqual({ at: 249, winner: 'v6' })
+    expect(outcome).toEqual({ at: 249, winner: 'v6', timers: 0 })
     expect(tracks).toHaveLength(1)
-    expect(clock.pending).toBe(0)
   })
 
   it('starts the next address beside a slow one', async () => {
     const { tracks, outcome, run } = race([v6(), v4({ afterMs: 10 })])
     await run()
-    expect(outcome).toEqual({ at: 260, winner: 'v4' })
+    expect(outcome).toEqual({ at: 260, winner: 'v4', timers: 0 })
     expect(tracks).toMatchObject([{ cancelledAt: 260 }, { startedAt: 250 }])
     expect(tracks[1]!.cancelledAt).toBeUndefined()
   })
@@ -75,7 +76,7 @@ describe('connectRace', () => {
   it('starts the next address at once when one fails', async () => {
     const { tracks, outcome, run } = race([v6({ afterMs: 3, fails: 'NETWORK_UNREACHABLE' }), v4({ afterMs: 10 })])
     await run()
-    expect(outcome).toEqual({ at: 13, winner: 'v4' })
+    expect(outcome).toEqual({ at: 13, winner: 'v4', timers: 0 })
     expect(tracks[1]!.startedAt).toBe(3)
   })
 
@@ -83,7 +84,7 @@ describe('connectRace', () => {
     const refused = { afterMs: 5, fails: 'CONNECTION_REFUSED' } as const
     const { outcome, run } = race([v6({ afterMs: 4000 }), v4(refused), v4(refused)])
     await run()
-    expect(outcome).toEqual({ at: 4000, winner: 'v6' })
+    expect(outcome).toEqual({ at: 4000, winner: 'v6', timers: 0 })
   })
 
   it('reports the only attempt with its own error', async () => {
@@ -134,7 +135,21 @@ describe('connectRace', () => {
     await run()
     expect(outcome.error).toMatchObject({ code: 'ERR_SLUICE_ABORTED', cause: 'enough', phase: 'connect' })
     expect(tracks.map(({ cancelledAt }) => cancelledAt)).toEqual([300, 300])
-    expect(clock.pending).toBe(0)
+    expect(outcome.timers).toBe(0)
+  })
+
+  it('leaves no listener on its signal, however it ends', async () => {
+    const { signal } = new AbortController()
+    for (const addresses of [
+      [v4({ afterMs: 1 })],
+      [v4({ afterMs: 1, fails: 'CONNECTION_REFUSED' })],
+      [v4()],
+    ] as Address[][]) {
+      const { run } = race(addresses, { signal, connectTimeoutMs: 5 })
+      expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+      await run()
+      expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+    }
   })
 
   it('attempts nothing when its signal was aborted before', async () => {
@@ -187,7 +202,7 @@ describe('connectRace', () => {
         fc.integer({ min: 1, max: 3000 }),
         async (given, attemptDelayMs, connectTimeoutMs) => {
           const named = given.map((address, i) => ({ ...address, name: String(i) }))
-          const { clock, tracks, outcome, run } = race(named, { attemptDelayMs, connectTimeoutMs })
+          const { tracks, outcome, run } = race(named, { attemptDelayMs, connectTimeoutMs })
           await run()
           const { at, winner, error } = outcome as { at: number; winner?: string; error?: SluiceError }
           const of = (track: Track) => named[Number(track.name)]!
@@ -225,7 +240,7 @@ describe('connectRace', () => {
             expect(error!.errors?.length ?? 1).toBe(named.length)
           }
           expect(at).toBeLessThanOrEqual(connectTimeoutMs)
-          expect(clock.pending).toBe(0)
+          expect(outcome.timers).toBe(0)
         },
       ),
       { numRuns: 300 },

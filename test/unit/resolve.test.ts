@@ -1,4 +1,5 @@
 import dns from 'node:dns'
+import { getEventListeners } from 'node:events'
 import { describe, expect, it } from 'vitest'
 import {
   type LookupFunction,
@@ -29,6 +30,10 @@ const nobody: NativeResolve = () => {
   throw new Error('nobody should have been asked')
 }
 
+const nobodyEither: LookupFunction = () => {
+  throw new Error('nobody should have been asked')
+}
+
 function options(more: Partial<ResolveOptions> = {}): ResolveOptions {
   return { resolve: nobody, family: 0, timeoutMs: 0, ...more }
 }
@@ -40,7 +45,7 @@ describe('resolveHost', () => {
     ['fe80::1%lo', 6],
     ['::ffff:192.0.2.1', 6],
   ])('takes the literal %s as it is, and asks nobody', async (address, family) => {
-    expect(await resolveHost(address, options({ lookup: nobody as LookupFunction }))).toEqual([{ address, family }])
+    expect(await resolveHost(address, options({ lookup: nobodyEither }))).toEqual([{ address, family }])
   })
 
   it('refuses a literal of the other family', async () => {
@@ -121,8 +126,7 @@ describe('resolveHost', () => {
     asked[0]!.answer(null, [v4])
     await promise
     expect(clock.pending).toBe(0)
-    controller.abort()
-    expect(asked[0]!.cancelled).toBe(false)
+    expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0)
   })
 
   it('stops when its signal is aborted, before and during the query', async () => {

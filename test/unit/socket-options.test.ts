@@ -36,7 +36,7 @@ describe('socket options', () => {
     const names = nativeNames()
     expect(Object.keys(all).sort()).toEqual([...names].sort())
     for (const [name, value] of Object.entries(all)) {
-      const [[id]] = encodeSocketOptions({ [name]: value }, 'listener') as [[number]]
+      const [id] = encodeSocketOptions({ [name]: value }, 'listener')[0]!
       expect([name, names[id]]).toEqual([name, name])
     }
   })
