@@ -2,10 +2,10 @@
 // `npm start` and `npm test` begin with it. --ts-only builds the TypeScript alone.
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { modifiedAt } from './compile.mjs'
-import { filesUnder, root } from './sources.mjs'
+import { filesUnder, nodeHeaders, root } from './sources.mjs'
 
 const require = createRequire(import.meta.url)
 
@@ -14,13 +14,23 @@ export function buildAddon() {
   const inputs = [...filesUnder('native', ''), 'binding.gyp'].map((file) => modifiedAt(join(root, file)))
   if (modifiedAt(fittingAddon()) > Math.max(...inputs)) return
   console.log('Building the addon …')
-  nodeRun(require.resolve('node-gyp/bin/node-gyp.js'), 'configure', 'build', '-j', 'max', '--loglevel=warn')
+  const args = ['configure', 'build', '-j', 'max', '--loglevel=warn', ...localHeaders()]
+  nodeRun(require.resolve('node-gyp/bin/node-gyp.js'), ...args)
 }
 
 /** Compiles src/ and bench/ to dist/. */
 export function buildTypeScript() {
   const projects = ['src', 'bench'].filter((folder) => filesUnder(folder, '.ts').length > 0)
   nodeRun(require.resolve('typescript/bin/tsc'), '-b', ...projects.map((folder) => (folder === 'src' ? '.' : folder)))
+}
+
+/** Spares node-gyp a download where node came with its headers. */
+function localHeaders() {
+  try {
+    return [`--nodedir=${resolve(nodeHeaders(), '../..')}`]
+  } catch {
+    return []
+  }
 }
 
 function fittingAddon() {
@@ -33,10 +43,15 @@ function fittingAddon() {
 
 function nodeRun(...args) {
   const { status } = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' })
-  if (status !== 0) process.exit(status ?? 1)
+  if (status !== 0) throw new Error(`${args[0]} ended with ${status}`)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  if (process.argv[2] !== '--ts-only') buildAddon()
-  buildTypeScript()
+  try {
+    if (process.argv[2] !== '--ts-only') buildAddon()
+    buildTypeScript()
+  } catch (error) {
+    console.error(error.message)
+    process.exitCode = 1
+  }
 }

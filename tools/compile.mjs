@@ -1,7 +1,7 @@
 // A C++ build in a hundred lines: objects in parallel, rebuilt when a source, a header or the command changed.
 // For what node-gyp cannot do and machines without CMake still need: native tests, bench programs, cross-compilation.
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { nodeHeaders, packageIncludes, root } from './sources.mjs'
@@ -64,11 +64,20 @@ export async function compileObjects({ folder, sources, compiler = defaultCompil
 }
 
 /** Links `objects` into `output` when one of them is newer. */
-export async function link({ output, objects, compiler = defaultCompiler(), flags = [] }) {
-  const command = [...compiler, '-pthread', '-o', output, ...objects, ...flags]
+export function link({ output, objects, compiler = defaultCompiler(), flags = [] }) {
+  return produce(output, objects, [...compiler, '-pthread', '-o', output, ...objects, ...flags])
+}
+
+/** Puts `objects` into the static library `output` when one of them is newer. */
+export function archive({ output, objects }) {
+  return produce(output, objects, ['ar', 'rcs', output, ...objects])
+}
+
+async function produce(output, inputs, command) {
   const built = modifiedAt(output)
-  if (objects.every((object) => modifiedAt(object) <= built) && sameCommand(output, command)) return output
+  if (inputs.every((input) => modifiedAt(input) <= built) && sameCommand(output, command)) return output
   mkdirSync(dirname(output), { recursive: true })
+  rmSync(output, { force: true })
   await run(command)
   writeFileSync(`${output}.command`, command.join(' '))
   return output

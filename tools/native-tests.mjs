@@ -2,7 +2,7 @@
 // Node. On Linux the kqueue engine takes part, on top of a shim. A test program prints "ok name" or "not ok name" per test and "ok name # SKIP reason" for one it cannot run.
 import { spawn } from 'node:child_process'
 import { basename, join } from 'node:path'
-import { compileObjects, link, parallel } from './compile.mjs'
+import { archive, compileObjects, link, parallel } from './compile.mjs'
 import { filesUnder, root, sources } from './sources.mjs'
 
 const timeoutMs = 180_000
@@ -17,7 +17,9 @@ export async function buildNativeTests() {
   const folder = join(root, 'build/native-tests')
   const flags = ['-O1', '-g', '-Itest/native', ...(onLinux ? ['-DSLUICE_KQUEUE_SHIM', '-isystem', kqueueShim] : [])]
   const objects = await compileObjects({ folder, sources: [...core, ...support, ...tests], flags })
-  const shared = objects.slice(0, core.length + support.length)
+  // A library, so that each test takes what it needs of the core; support is linked whole.
+  const library = await archive({ output: join(folder, 'core.a'), objects: objects.slice(0, core.length) })
+  const shared = [...objects.slice(core.length, core.length + support.length), library]
   const programs = []
   await parallel(tests, async (test) => {
     const output = join(folder, 'tests', basename(test, '.cc'))

@@ -4,7 +4,7 @@
 //   npm test -- --native            the C++ tests alone
 //   npm test -- --js [filter …]     vitest alone, with its own arguments
 import { spawnSync } from 'node:child_process'
-import { readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { buildAddon, buildTypeScript } from './build-if-needed.mjs'
@@ -15,40 +15,38 @@ const args = process.argv.slice(2)
 const only = ['--native', '--js'].includes(args[0]) ? args.shift() : undefined
 
 const results = []
-if (only !== '--js') results.push(await nativeTests())
-if (only !== '--native') results.push(await vitest(args))
+if (only !== '--js') results.push(await part(nativeTests))
+if (only !== '--native') results.push(await part(() => vitest(args)))
 finish(results)
 
-async function nativeTests() {
+/** A part that cannot be built or run is one failure, and the other part still runs. */
+async function part(work) {
   try {
-    return await runNativeTests(await buildNativeTests())
+    return await work()
   } catch (error) {
     console.log(error.message)
     return { passed: 0, failed: 1, skipped: [] }
   }
 }
 
-async function vitest(filters) {
+async function nativeTests() {
+  return runNativeTests(await buildNativeTests())
+}
+
+function vitest(filters) {
   buildAddon()
   buildTypeScript()
   const summaryFile = join(root, 'build/vitest-summary.json')
   rmSync(summaryFile, { force: true })
   const bin = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
   const reporters = ['--reporter=default', `--reporter=${join(root, 'tools/vitest-reporter.mjs')}`]
+  const command = [bin, 'run', ...reporters, ...filters]
   const env = { ...process.env, SLUICE_TEST_SUMMARY: summaryFile }
-  const { status } = spawnSync(process.execPath, [bin, 'run', ...reporters, ...filters], {
-    cwd: root,
-    stdio: 'inherit',
-    env,
-  })
-  try {
-    const summary = JSON.parse(readFileSync(summaryFile, 'utf8'))
-    if (status !== 0 && summary.failed === 0) summary.failed = 1
-    return summary
-  } catch {
-    console.log(`vitest ended with ${status} and left no summary`)
-    return { passed: 0, failed: 1, skipped: [] }
-  }
+  const { status } = spawnSync(process.execPath, command, { cwd: root, stdio: 'inherit', env })
+  if (!existsSync(summaryFile)) throw new Error(`vitest ended with ${status} and left no summary`)
+  const summary = JSON.parse(readFileSync(summaryFile, 'utf8'))
+  if (status !== 0 && summary.failed === 0) summary.failed = 1
+  return summary
 }
 
 function finish(parts) {
