@@ -171,12 +171,15 @@ export interface ErrorFacts {
   syscall?: string
   /** IP literal, host name or Unix path. */
   address?: string
+  /** Port it was about. */
   port?: number
+  /** What was being done. */
   phase?: ErrorPhase
   /** The option to blame, e.g. `'backlog'` or `'sim.seed'`. */
   option?: string
   /** Replaces the meaning of {@link errorTable} in the message. */
   detail?: string
+  /** What brought it about, if that was no system call. */
   cause?: unknown
   /** One error per attempt, when several were made. */
   errors?: readonly SluiceError[]
@@ -184,23 +187,34 @@ export interface ErrorFacts {
 
 /** A failure as native code tells it; `codeName` is a row of {@link errorTable}. Zero and '' mean "not known". */
 export interface NativeFailure extends Pick<ErrorFacts, 'address' | 'port' | 'phase' | 'detail'> {
+  /** A row of {@link errorTable}. */
   codeName: string
+  /** Positive. */
   errno: number
+  /** The call that failed. */
   syscall: string
 }
 
 /** Every error of this package. Match on {@link SluiceError.code}, which never changes. */
 export class SluiceError extends Error {
+  /** Which failure: a row of the error table behind `ERR_SLUICE_`. */
   readonly code: SluiceErrorCode
   /** Positive, as in errno(3) and `os.constants.errno`; absent when no system call failed. */
   declare readonly errno?: number
+  /** The call that failed, e.g. `'bind'`. */
   declare readonly syscall?: string
+  /** IP literal, host name or Unix path it was about. */
   declare readonly address?: string
+  /** Port it was about. */
   declare readonly port?: number
+  /** What was being done. */
   declare readonly phase?: ErrorPhase
+  /** The option to blame, e.g. `'backlog'` or `'sim.seed'`. */
   declare readonly option?: string
+  /** One error per attempt, when several addresses were tried. */
   declare readonly errors?: readonly SluiceError[]
 
+  /** From a row of {@link errorTable} and what is known; the message is made of both. */
   constructor(name: ErrorName, facts: ErrorFacts = {}) {
     super(describe(name, facts), 'cause' in facts ? { cause: facts.cause } : undefined)
     this.code = `ERR_SLUICE_${name}`

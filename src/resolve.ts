@@ -7,6 +7,7 @@ import { abortError, asSluiceError, type ErrorFacts, type NativeFailure, nativeE
 export interface ResolvedAddress {
   /** IP literal, with %scope where it has one. */
   address: string
+  /** 4 or 6. */
   family: 4 | 6
 }
 
@@ -14,7 +15,7 @@ export interface ResolvedAddress {
 export type NativeResolve = (
   host: string,
   family: 0 | 4 | 6,
-  callback: (error: NativeFailure | null, addresses: ResolvedAddress[]) => void,
+  callback: (error: NativeFailure | null | undefined, addresses: ResolvedAddress[]) => void,
 ) => () => void
 
 /** A function like `dns.lookup`, asked with `all: true`; an answer with a single address will do as well. */
