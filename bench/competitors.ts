@@ -1,0 +1,117 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import type { CaseKind, Target } from './cases.js'
+import type { Program, Programs } from './programs.js'
+
+/** A server to be measured. All do the same work, back-pressure included. */
+export interface Competitor {
+  /** As in `--servers`. */
+  readonly id: string
+  readonly title: string
+  /** Command and arguments; undefined when it cannot run here. */
+  readonly command?: readonly string[]
+  /** Why it cannot, for people. */
+  readonly reason?: string
+  /** Which targets are meant for it. */
+  readonly targets?: Target['via']
+  /** One of the servers of `--quick`. */
+  readonly quick: boolean
+  /** Cases it cannot take part in: a C program has no event loop whose delay could be measured. */
+  readonly without: readonly CaseKind[]
+}
+
+const nothing: readonly CaseKind[] = []
+
+/** All servers, in the order they are shown. `engine` leaves out sluice on any other engine. */
+export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
+  return [
+    { id: 'node:net', title: 'node:net', command: script('node-net'), quick: true, without: nothing },
+    bun(),
+    ...sluice(engine),
+    native('c-epoll', 'C, epoll', programs.echo_epoll, true),
+    native('c-io_uring', 'C, io_uring', programs.echo_uring, false),
+  ]
+}
+
+function script(name: string, ...args: string[]): string[] {
+  return [process.execPath, '--expose-gc', join(__dirname, 'servers', `${name}.js`), ...args]
+}
+
+function native(id: string, title: string, program: Program, quick: boolean): Competitor {
+  const command = program.path === undefined ? undefined : [program.path]
+  return { id, title, command, reason: program.reason, quick, without: ['delay'] }
+}
+
+function sluice(only: string | undefined): Competitor[] {
+  let engines: readonly { name: string; available: boolean; reason?: string }[]
+  let preferred: string
+  try {
+    const { engines: list, Runtime } = require('sluice') as typeof import('sluice')
+    engines = list().filter(({ name }) => name !== 'sim' && (only === undefined || only === name))
+    const runtime = new Runtime({ engine: only ?? 'auto' } as ConstructorParameters<typeof Runtime>[0])
+    preferred = runtime.engine
+    runtime.destroy()
+  } catch (error) {
+    const reason = `sluice does not load: ${(error as Error).message}`
+    return [{ id: 'sluice', title: 'sluice', reason, quick: true, targets: 'handlers', without: nothing }]
+  }
+  return engines.flatMap(({ name, available, reason }) => {
+    const targets = name === 'poll' ? undefined : ('handlers' as const)
+    const common = { reason, quick: false, without: nothing }
+    const command = (...args: string[]) => (available ? script('sluice', '--engine', name, ...args) : undefined)
+    const inline = {
+      ...common,
+      id: `sluice-${name}`,
+      title: `sluice, ${name}`,
+      command: command(),
+      targets,
+      quick: name === preferred,
+    }
+    if (!available) return [inline]
+    const threads = {
+      ...common,
+      id: `sluice-${name}-threads`,
+      title: `sluice, ${name}, own I/O thread`,
+      command: command('--threads', '1'),
+    }
+    const duplex = {
+      ...common,
+      id: `sluice-${name}-duplex`,
+      title: `sluice, ${name}, toDuplex()`,
+      command: command('--via', 'duplex'),
+      targets: 'duplex' as const,
+      quick: name === preferred,
+    }
+    return name === 'poll' ? [inline, threads] : [inline, threads, duplex]
+  })
+}
+
+function bun(): Competitor {
+  const path = findBun()
+  const reason = path === undefined ? 'no `bun` in the working directory’s packages or on the PATH' : undefined
+  const command = path === undefined ? undefined : [path, join(__dirname, 'servers/bun.js')]
+  return { id: 'bun', title: 'Bun.listen', command, reason, quick: false, without: ['delay'] }
+}
+
+function findBun(): string | undefined {
+  const require = createRequire(join(process.cwd(), 'package.json'))
+  const platform = `${process.platform}-${process.arch === 'arm64' ? 'aarch64' : process.arch}`
+  const candidates = [
+    () => join(dirname(require.resolve('bun/package.json')), 'bin/bun.exe'),
+    // Where install scripts are refused, bun's own package stays a stub beside the real one.
+    () => join(dirname(require.resolve(`@oven/bun-${platform}/package.json`)), 'bin/bun'),
+    () => 'bun',
+  ]
+  for (const candidate of candidates) {
+    try {
+      const path = candidate()
+      if (path !== 'bun' && !existsSync(path)) continue
+      if (spawnSync(path, ['--version'], { timeout: 5000 }).status === 0) return path
+    } catch {
+      // Not installed there: the next place.
+    }
+  }
+  return undefined
+}

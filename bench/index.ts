@@ -1,0 +1,115 @@
+import { type BenchCase, cases } from './cases.js'
+import { type Competitor, findCompetitors } from './competitors.js'
+import { preparePrograms } from './programs.js'
+import { Progress } from './progress.js'
+import { renderPage } from './report/page.js'
+import { renderGains, renderTable } from './report/table.js'
+import type { Report } from './results.js'
+import { run } from './run.js'
+
+export type { Report } from './results.js'
+export { renderGains, renderPage, renderTable }
+
+/** What `sluice bench` may choose. Names are those of `--list`. */
+export interface BenchOptions {
+  /** A few cases and servers, about half a minute in all. */
+  readonly quick?: boolean
+  readonly cases?: readonly string[]
+  readonly servers?: readonly string[]
+  /** Leave out sluice on other engines. */
+  readonly engine?: string
+  /** Default 5; 3 with `quick`. */
+  readonly rounds?: number
+  /** Measured time of one round. Default 0.5 s; 0.3 s with `quick`. */
+  readonly seconds?: number
+  /** Time a fresh server is loaded before its first round. Default 0.6 s; 0.4 s with `quick`. */
+  readonly warmupSeconds?: number
+  /** Connections of the case "idle". Default 20 000; 5 000 with `quick`. */
+  readonly idleConnections?: number
+  /** Default: the native load generator where it can be had. */
+  readonly load?: 'native' | 'javascript'
+  readonly core?: number
+  readonly separateCores?: boolean
+  /** Where to tell what is going on. */
+  readonly progress?: NodeJS.WriteStream
+  /** Ends all children; the report then holds what was measured so far. */
+  readonly signal?: AbortSignal
+}
+
+/** A name that is none of those known. */
+export class UnknownName extends Error {
+  constructor(
+    /** The option it was given to. */
+    readonly option: 'cases' | 'servers',
+    readonly value: string,
+    readonly known: readonly string[],
+  ) {
+    super(`--${option}: unknown name '${value}'`)
+    this.name = 'UnknownName'
+  }
+}
+
+/** Everything that could be measured here. */
+export async function list(engine?: string): Promise<{ cases: readonly BenchCase[]; competitors: Competitor[] }> {
+  return { cases, competitors: findCompetitors(await preparePrograms(), engine) }
+}
+
+/**
+ * Measures the chosen cases and servers.
+ *
+ * @throws {UnknownName} before anything is started
+ */
+export async function bench(options: BenchOptions = {}): Promise<Report> {
+  const { quick = false, signal = new AbortController().signal } = options
+  const programs = await preparePrograms()
+  const chosenCases = choose('cases', options.cases, cases, ({ name }) => name, quick).map((bench) =>
+    bench.kind === 'idle'
+      ? withConnections(bench, options.idleConnections ?? (quick ? 5000 : bench.connections))
+      : bench,
+  )
+  const competitors = choose(
+    'servers',
+    options.servers,
+    findCompetitors(programs, options.engine),
+    ({ id }) => id,
+    quick,
+  )
+  const rounds = options.rounds ?? (quick ? 3 : 5)
+  const steps = chosenCases.length * competitors.filter(({ command }) => command).length * rounds
+  const report = await run({
+    cases: chosenCases,
+    competitors,
+    programs,
+    rounds,
+    seconds: options.seconds ?? (quick ? 0.3 : 0.5),
+    warmupSeconds: options.warmupSeconds ?? (quick ? 0.4 : 0.6),
+    loadInJavaScript: options.load === 'javascript',
+    core: options.core,
+    separateCores: options.separateCores,
+    progress: new Progress(steps, options.progress),
+    signal,
+  })
+  // Who asks for a server by name, and does not get it, should hear of it by the exit code; sluice is always asked for.
+  const missed = report.unavailable.filter(({ server }) => options.servers?.includes(server) || server === 'sluice')
+  const problems = missed.map(({ server, reason }) => ({ server, message: reason }))
+  return { ...report, problems: [...problems, ...report.problems] }
+}
+
+function choose<T extends { quick: boolean }>(
+  option: 'cases' | 'servers',
+  wanted: readonly string[] | undefined,
+  all: readonly T[],
+  nameOf: (item: T) => string,
+  quick: boolean,
+): T[] {
+  if (wanted === undefined) return all.filter((item) => !quick || item.quick)
+  const known = all.map(nameOf)
+  const unknown = wanted.find((name) => !known.includes(name))
+  if (unknown !== undefined) throw new UnknownName(option, unknown, known)
+  return all.filter((item) => wanted.includes(nameOf(item)))
+}
+
+function withConnections(bench: BenchCase, connections: number): BenchCase {
+  const count = String(connections).replace(/\B(?=(\d{3})+$)/g, ' ')
+  return { ...bench, connections, title: bench.title.replace('20 000', count) }
+}

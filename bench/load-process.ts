@@ -1,0 +1,59 @@
+import { join } from 'node:path'
+import { Child, type ChildOptions } from './child.js'
+import type { Latency } from './histogram.js'
+
+/** As in bench/native/load.c. */
+export type LoadMode = 'echo' | 'connect' | 'sink' | 'source' | 'idle'
+
+export interface LoadOptions extends Omit<ChildOptions, 'command'> {
+  /** The native load generator; without it the one in JavaScript takes its place. */
+  readonly program?: string
+  readonly mode: LoadMode
+  readonly port: number
+  /** The process whose CPU time is measured. */
+  readonly server: number
+  readonly connections: number
+  readonly bytes: number
+  readonly depth: number
+  readonly warmupSeconds: number
+  readonly seconds: number
+  /** Called at the borders of the measured time by the load generator in JavaScript, which leaves CPU time to us. */
+  readonly onEdge?: () => Promise<void>
+  /** Called in mode idle when all connections are open; they are checked and closed once it has resolved. */
+  readonly onOpen?: () => Promise<void>
+}
+
+/** What a load generator reports of the measured time. */
+export interface LoadResult {
+  readonly seconds: number
+  readonly messages: number
+  readonly bytes: number
+  readonly latencyUs?: Latency
+  readonly serverCpuNs?: number
+  /** The same from another clock. */
+  readonly serverSchedstatNs?: number
+  readonly loadCpuNs?: number
+}
+
+type Line = LoadResult | { readonly error: string } | { readonly event: 'open' | 'begin' | 'end' }
+
+/** Loads a server. Rejects at the first byte that is not as it should be, and when it takes too long. */
+export async function runLoad(options: LoadOptions): Promise<LoadResult> {
+  const { program, mode, port, server, connections, bytes, depth, warmupSeconds, seconds } = options
+  const limit = Math.ceil(warmupSeconds + seconds + connections / 1000 + 10)
+  const settings = { mode, port, server, connections, bytes, depth, warmup: warmupSeconds, seconds, limit }
+  const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
+  const command = program === undefined ? [process.execPath, join(__dirname, 'load/main.js')] : [program]
+  const child = new Child({ ...options, command: [...command, ...args] })
+  try {
+    for (;;) {
+      const line = await child.next<Line>((limit + 5) * 1000)
+      if ('error' in line) throw new Error(line.error)
+      if (!('event' in line)) return line
+      await (line.event === 'open' ? options.onOpen : options.onEdge)?.()
+      if (line.event === 'open') child.say('')
+    }
+  } finally {
+    await child.stop()
+  }
+}

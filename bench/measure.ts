@@ -1,0 +1,83 @@
+import type { BenchCase, CaseKind } from './cases.js'
+import type { ChildOptions } from './child.js'
+import { type LoadMode, type LoadResult, runLoad } from './load-process.js'
+import type { Round } from './results.js'
+import type { ServerProcess, Service } from './server-process.js'
+
+export interface MeasureOptions extends Pick<ChildOptions, 'launch' | 'core' | 'files' | 'signal'> {
+  /** The native load generator, if there is one. */
+  readonly program?: string
+  readonly warmupSeconds: number
+  readonly seconds: number
+}
+
+/** What the server of a case has to do. */
+export const serviceOf: Readonly<Record<CaseKind, Service>> = {
+  echo: 'echo',
+  connect: 'echo',
+  sink: 'discard',
+  source: 'chargen',
+  idle: 'echo',
+  delay: 'echo',
+}
+
+const modeOf: Readonly<Record<CaseKind, LoadMode>> = {
+  echo: 'echo',
+  connect: 'connect',
+  sink: 'sink',
+  source: 'source',
+  idle: 'idle',
+  delay: 'echo',
+}
+
+/** Measures one round of a case on a server that is warm. */
+export async function measure(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
+  if (bench.kind === 'idle') return measureIdle(bench, server, options)
+  if (bench.kind === 'delay') await server.startDelayMeter()
+  const result = await load(bench, server, options)
+  if (bench.kind === 'delay') return { ...asRound(result), value: (await server.stopDelayMeter()).p99 }
+  const amount = bench.kind === 'sink' || bench.kind === 'source' ? result.bytes / 2 ** 20 : result.messages
+  if (amount === 0) throw new Error('nothing went through in the measured time')
+  if (!result.serverCpuNs) throw new Error('its CPU time could not be read')
+  return { ...asRound(result), value: result.serverCpuNs / 1000 / amount }
+}
+
+/** Loads a server without measuring, so that what is compiled and allocated on first use is there. */
+export async function warmUp(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<void> {
+  const connections = bench.kind === 'idle' ? 200 : bench.connections
+  await load({ ...bench, connections }, server, { ...options, warmupSeconds: 0 })
+}
+
+// Resident memory before and with all connections open; the load generator then checks that each still echoes.
+async function measureIdle(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
+  const before = await server.residentBytes()
+  let during = before
+  const onOpen = async () => {
+    during = await server.residentBytes()
+  }
+  const result = await load(bench, server, options, onOpen)
+  return { ...asRound(result), value: (during - before) / 1024 / bench.connections }
+}
+
+async function load(
+  bench: BenchCase,
+  server: ServerProcess,
+  options: MeasureOptions,
+  onOpen?: () => Promise<void>,
+): Promise<LoadResult> {
+  const edges: number[] = []
+  const onEdge = async () => {
+    edges.push(await server.cpuNanoseconds())
+  }
+  const { connections, bytes, depth } = bench
+  const mode = modeOf[bench.kind]
+  const { port, pid } = server
+  const result = await runLoad({ ...options, mode, port, server: pid, connections, bytes, depth, onEdge, onOpen })
+  if (edges.length < 2) return result
+  return { ...result, serverCpuNs: edges.at(-1)! - edges[0]! }
+}
+
+function asRound(result: LoadResult): Round {
+  const { seconds, messages, bytes, latencyUs, serverCpuNs, serverSchedstatNs, loadCpuNs } = result
+  return { value: 0, seconds, messages, bytes, latencyUs, serverCpuNs, serverSchedstatNs, loadCpuNs }
+}

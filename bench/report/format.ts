@@ -1,0 +1,37 @@
+import type { TargetResult } from '../results.js'
+
+/** Three significant digits, without an exponent: 0.0874, 1.23, 45.6, 1 234. */
+export function number(value: number): string {
+  const size = Math.abs(value)
+  if (size >= 100) return grouped(Math.round(value))
+  return value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4)
+}
+
+/** "0.45×" */
+export function ratio(value: number | undefined): string {
+  return value === undefined ? '' : `${value.toFixed(2)}×`
+}
+
+/** "58 %" */
+export function percent(share: number): string {
+  return `${Math.round(share * 100)} %`
+}
+
+/** "1 234 567" */
+export function grouped(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ' ')
+}
+
+/** Microseconds in a unit that keeps them short: "870 ns", "12.3 µs", "4.56 ms". */
+export function duration(microseconds: number): string {
+  if (microseconds < 1) return `${number(microseconds * 1000)} ns`
+  return microseconds < 1000 ? `${number(microseconds)} µs` : `${number(microseconds / 1000)} ms`
+}
+
+/** "≤ 0.45× node:net ✓" */
+export function target({ against, atMost, met }: TargetResult): string {
+  const limit = against === undefined ? number(atMost) : `${atMost.toFixed(2)}× ${againstName[against]}`
+  return `≤ ${limit} ${met ? '✓' : '✗'}`
+}
+
+const againstName = { 'node:net': 'node:net', 'c-epoll': 'C epoll' }

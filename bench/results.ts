@@ -1,0 +1,166 @@
+import type { BenchCase, Target } from './cases.js'
+import type { Competitor } from './competitors.js'
+import type { Latency } from './histogram.js'
+import type { Machine } from './machine.js'
+import { medianOf, type Spread, spreadOf } from './statistics.js'
+
+/** One measured round of one server. */
+export interface Round {
+  /** In the unit of the case; less is better. */
+  readonly value: number
+  readonly seconds: number
+  readonly messages: number
+  readonly bytes: number
+  readonly latencyUs?: Latency
+  /** CPU time of server and load generator within the measured time. */
+  readonly serverCpuNs?: number
+  /** The server's again, as /proc shows it: a check of the clock. */
+  readonly serverSchedstatNs?: number
+  readonly loadCpuNs?: number
+}
+
+export interface TargetResult extends Target {
+  readonly ratio: number
+  readonly met: boolean
+}
+
+export interface ServerResult {
+  readonly server: string
+  readonly title: string
+  readonly value: Spread
+  readonly messagesPerSecond?: number
+  readonly bytesPerSecond?: number
+  readonly latencyUs?: Latency
+  /** The value as a share of node:net's and of the C epoll echo's, where those were measured. */
+  readonly ofNodeNet?: number
+  readonly ofCEpoll?: number
+  /** How much of what node:net costs above the C epoll echo is gone: 1 is all of it. Depends least on the machine. */
+  readonly overheadGone?: number
+  readonly targets: readonly TargetResult[]
+  readonly rounds: readonly Round[]
+}
+
+export interface CaseResult {
+  readonly name: string
+  readonly title: string
+  readonly kind: BenchCase['kind']
+  readonly connections: number
+  readonly bytes: number
+  readonly depth: number
+  readonly unit: string
+  readonly servers: readonly ServerResult[]
+}
+
+/** Something that went wrong. Any makes the exit code 1. */
+export interface Problem {
+  readonly case?: string
+  readonly server?: string
+  readonly message: string
+}
+
+/** How the figures came about. */
+export interface Method {
+  readonly rounds: number
+  readonly seconds: number
+  readonly warmupSeconds: number
+  readonly load: 'native' | 'javascript'
+  /** Undefined: not pinned. */
+  readonly serverCore?: number
+  readonly loadCore?: number
+  readonly cpuClock: string
+  readonly notes: readonly string[]
+}
+
+/** What `--json` writes. */
+export interface Report {
+  readonly format: 'sluice-bench/1'
+  readonly started: string
+  readonly finished: string
+  /** False when interrupted. */
+  readonly complete: boolean
+  readonly machine: Machine
+  readonly method: Method
+  readonly cases: readonly CaseResult[]
+  readonly unavailable: readonly { readonly server: string; readonly reason: string }[]
+  readonly problems: readonly Problem[]
+}
+
+/** Rounds of one case by server id, in the order measured. */
+export type Rounds = ReadonlyMap<string, readonly Round[]>
+
+/** Draws together what was measured of one case so far; servers without a round are left out. */
+export function summarise(bench: BenchCase, competitors: readonly Competitor[], rounds: Rounds): CaseResult {
+  const medianValue = (server: string) => medianOf((rounds.get(server) ?? []).map((round) => round.value))
+  const nodeNet = medianValue('node:net')
+  // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
+  const cEpoll = bench.kind === 'idle' ? undefined : medianValue('c-epoll')
+  const servers = competitors.flatMap((competitor) => {
+    const measured = rounds.get(competitor.id) ?? []
+    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, nodeNet, cEpoll)]
+  })
+  const { name, title, kind, connections, bytes, depth, unit } = bench
+  return { name, title, kind, connections, bytes, depth, unit, servers }
+}
+
+function summariseServer(
+  bench: BenchCase,
+  competitor: Competitor,
+  rounds: readonly Round[],
+  nodeNet: number | undefined,
+  cEpoll: number | undefined,
+): ServerResult {
+  const value = spreadOf(rounds.map((round) => round.value))
+  const ofNodeNet = ratio(value.median, nodeNet)
+  const ofCEpoll = ratio(value.median, cEpoll)
+  const ratioFor = { 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median }
+  const perSecond = (count: (round: Round) => number) =>
+    medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
+  return {
+    server: competitor.id,
+    title: competitor.title,
+    value,
+    messagesPerSecond: perSecond((round) => round.messages),
+    bytesPerSecond: perSecond((round) => round.bytes),
+    latencyUs: medianLatency(rounds),
+    ofNodeNet,
+    ofCEpoll,
+    overheadGone: overheadGone(value.median, nodeNet, cEpoll),
+    targets: bench.targets.flatMap((target) => {
+      const reached = competitor.targets === target.via ? ratioFor[target.against ?? 'alone'] : undefined
+      return reached === undefined ? [] : [{ ...target, ratio: reached, met: reached <= target.atMost }]
+    }),
+    rounds,
+  }
+}
+
+function ratio(value: number, against: number | undefined): number | undefined {
+  return against === undefined || against <= 0 ? undefined : value / against
+}
+
+// Meaningless where node:net costs hardly more than C: then the difference is noise.
+function overheadGone(value: number, nodeNet?: number, cEpoll?: number): number | undefined {
+  if (nodeNet === undefined || cEpoll === undefined || nodeNet < cEpoll * 1.1) return undefined
+  return (nodeNet - value) / (nodeNet - cEpoll)
+}
+
+/** Percentile by percentile the median over the rounds. */
+function medianLatency(rounds: readonly Round[]): Latency | undefined {
+  const latencies = rounds.flatMap((round) => round.latencyUs ?? [])
+  if (latencies.length === 0) return undefined
+  const middle = (pick: (latency: Latency) => number) => medianOf(latencies.map(pick))!
+  return {
+    mean: middle((latency) => latency.mean),
+    p50: middle((latency) => latency.p50),
+    p90: middle((latency) => latency.p90),
+    p99: middle((latency) => latency.p99),
+    p999: middle((latency) => latency.p999),
+    max: middle((latency) => latency.max),
+  }
+}
+
+/** Whether the two clocks of the server's CPU time differ by more than a tick or a thread that ended explains. */
+export function clocksDisagree({ serverCpuNs, serverSchedstatNs }: Round): boolean {
+  if (!serverCpuNs || !serverSchedstatNs) return false
+  const difference = Math.abs(serverCpuNs - serverSchedstatNs)
+  return difference > 10e6 && difference > 0.05 * serverCpuNs
+}

@@ -1,0 +1,235 @@
+import { readFileSync } from 'node:fs'
+import type { BenchCase } from './cases.js'
+import type { Competitor } from './competitors.js'
+import { allowedCores, describeMachine } from './machine.js'
+import { type MeasureOptions, measure, serviceOf, warmUp } from './measure.js'
+import { orderOfRound } from './order.js'
+import type { Programs } from './programs.js'
+import type { Progress } from './progress.js'
+import {
+  type CaseResult,
+  clocksDisagree,
+  type Method,
+  type Problem,
+  type Report,
+  type Round,
+  summarise,
+} from './results.js'
+import { ServerProcess } from './server-process.js'
+
+export interface RunOptions {
+  readonly cases: readonly BenchCase[]
+  /** Those that cannot run here are reported as unavailable. */
+  readonly competitors: readonly Competitor[]
+  readonly programs: Programs
+  readonly rounds: number
+  /** Measured time of one round. */
+  readonly seconds: number
+  /** Time a fresh server is loaded before its first round. */
+  readonly warmupSeconds: number
+  /** Use the load generator in JavaScript even where the native one is there. */
+  readonly loadInJavaScript?: boolean
+  /** Core of server and load generator. Default: the last one we may use. */
+  readonly core?: number
+  /** Put the load generator on another core. Default: only where the event loop's delay is measured. */
+  readonly separateCores?: boolean
+  readonly progress: Progress
+  /** Ends all children; the report then holds what was measured so far. */
+  readonly signal: AbortSignal
+}
+
+// Before each measured round: connections open, windows grown, caches are this server's again.
+const settleSeconds = 0.15
+
+/** Measures all cases, competitors interleaved, and never rejects: what goes wrong stands in the report. */
+export async function run(options: RunOptions): Promise<Report> {
+  return new Run(options).report()
+}
+
+class Run {
+  readonly #options: RunOptions
+  readonly #cores: readonly number[]
+  readonly #notes = new Set<string>()
+  readonly #problems: Problem[] = []
+  readonly #cases: CaseResult[] = []
+
+  constructor(options: RunOptions) {
+    this.#options = options
+    this.#cores = options.programs.launch.path === undefined ? [] : allowedCores()
+  }
+
+  async report(): Promise<Report> {
+    const { cases, competitors, programs, progress, signal } = this.#options
+    const started = new Date().toISOString()
+    const runnable = competitors.filter(({ command }) => command !== undefined)
+    for (const bench of cases) {
+      const able = runnable.filter(({ without }) => !without.includes(bench.kind))
+      if (!signal.aborted) this.#cases.push(await this.#runCase(this.#affordable(bench), able))
+    }
+    progress.done()
+    return {
+      format: 'sluice-bench/1',
+      started,
+      finished: new Date().toISOString(),
+      complete: !signal.aborted,
+      machine: describeMachine(),
+      method: this.#method(programs),
+      cases: this.#cases.filter(({ servers }) => servers.length > 0),
+      unavailable: competitors.flatMap(({ id, command, reason }) =>
+        command === undefined ? [{ server: id, reason: reason ?? 'unknown' }] : [],
+      ),
+      problems: this.#problems,
+    }
+  }
+
+  async #runCase(bench: BenchCase, competitors: readonly Competitor[]): Promise<CaseResult> {
+    const rounds = new Map<string, Round[]>(competitors.map(({ id }) => [id, []]))
+    const servers = new Map<Competitor, ServerProcess>()
+    // Memory is measured once per process, since what was freed is used again by the next round.
+    const fresh = bench.kind === 'idle'
+    try {
+      if (!fresh) for (const competitor of competitors) await this.#start(bench, competitor, servers)
+      for (let round = 0; round < this.#options.rounds; round++) {
+        for (const competitor of orderOfRound(competitors, round)) {
+          if (fresh && (round === 0 || rounds.get(competitor.id)!.length === round)) {
+            await this.#start(bench, competitor, servers)
+          }
+          const result = await this.#measure(bench, competitor, servers, round)
+          if (result !== undefined) rounds.get(competitor.id)!.push(result)
+          if (fresh) await this.#stop(competitor, servers)
+        }
+      }
+    } finally {
+      await Promise.all([...servers.values()].map((server) => server.stop()))
+    }
+    return summarise(bench, competitors, rounds)
+  }
+
+  async #start(bench: BenchCase, competitor: Competitor, servers: Map<Competitor, ServerProcess>): Promise<void> {
+    const { progress, programs, signal, warmupSeconds } = this.#options
+    if (signal.aborted) return
+    progress.show(bench, competitor, 'starts')
+    await this.#attempt(bench, competitor, servers, async () => {
+      const launch = programs.launch.path
+      const core = this.#serverCore()
+      const server = await ServerProcess.start(competitor, serviceOf[bench.kind], {
+        launch,
+        core,
+        files: bench.connections + 1000,
+        signal,
+      })
+      servers.set(competitor, server)
+      progress.show(bench, competitor, 'warms up')
+      await warmUp(bench, server, { ...this.#measureOptions(bench), seconds: warmupSeconds })
+    })
+  }
+
+  async #measure(
+    bench: BenchCase,
+    competitor: Competitor,
+    servers: Map<Competitor, ServerProcess>,
+    round: number,
+  ): Promise<Round | undefined> {
+    const server = servers.get(competitor)
+    const { progress, rounds, signal } = this.#options
+    if (server === undefined || signal.aborted) return undefined
+    progress.show(bench, competitor, `round ${round + 1} of ${rounds}`)
+    return this.#attempt(bench, competitor, servers, async () => {
+      const result = await measure(bench, server, this.#measureOptions(bench))
+      progress.measured(bench, competitor, result.value)
+      if (clocksDisagree(result)) this.#notes.add(`two clocks of ${competitor.id}’s CPU time disagree in ${bench.name}`)
+      return result
+    })
+  }
+
+  /** A failure ends this server's part in the case and becomes a problem of the report. */
+  async #attempt<T>(
+    bench: BenchCase,
+    competitor: Competitor,
+    servers: Map<Competitor, ServerProcess>,
+    work: () => Promise<T>,
+  ): Promise<T | undefined> {
+    try {
+      return await work()
+    } catch (error) {
+      await this.#stop(competitor, servers)
+      if (!this.#options.signal.aborted) {
+        const problem = { case: bench.name, server: competitor.id, message: (error as Error).message }
+        this.#problems.push(problem)
+        this.#options.progress.failed(problem)
+      }
+      return undefined
+    }
+  }
+
+  async #stop(competitor: Competitor, servers: Map<Competitor, ServerProcess>): Promise<void> {
+    const server = servers.get(competitor)
+    servers.delete(competitor)
+    await server?.stop()
+  }
+
+  #measureOptions(bench: BenchCase): MeasureOptions {
+    const { programs, seconds, loadInJavaScript, signal } = this.#options
+    return {
+      launch: programs.launch.path,
+      program: loadInJavaScript ? undefined : programs.load.path,
+      core: this.#loadCore(bench),
+      files: bench.connections + 1000,
+      warmupSeconds: settleSeconds,
+      seconds,
+      signal,
+    }
+  }
+
+  #serverCore(): number | undefined {
+    return this.#options.core ?? this.#cores.at(-1)
+  }
+
+  #loadCore(bench?: BenchCase): number | undefined {
+    const server = this.#serverCore()
+    const separate = this.#options.separateCores ?? bench?.kind === 'delay'
+    return separate ? (this.#cores.find((core) => core !== server) ?? server) : server
+  }
+
+  /** The case with as many connections as we may open. */
+  #affordable(bench: BenchCase): BenchCase {
+    const most = this.#mostConnections()
+    if (bench.connections <= most) return bench
+    this.#notes.add(`descriptors allow ${most} connections at most: ${bench.name} ran with as many`)
+    return { ...bench, connections: most, title: `${bench.title} (here ${most})` }
+  }
+
+  #mostConnections(): number {
+    const mayRaise = process.getuid?.() === 0 && this.#options.programs.launch.path !== undefined
+    const ports = process.platform === 'linux' ? Number.POSITIVE_INFINITY : 10_000
+    return mayRaise ? ports : Math.min(ports, hardFileLimit() - 1000)
+  }
+
+  #method(programs: Programs): Method {
+    const { rounds, seconds, warmupSeconds, loadInJavaScript } = this.#options
+    const native = !loadInJavaScript && programs.load.path !== undefined
+    if (programs.load.reason !== undefined) {
+      this.#notes.add(`the load generator is in JavaScript: the native one is not there, ${programs.load.reason}`)
+    }
+    if (this.#cores.length === 0) this.#notes.add('nothing is pinned to a core: take the figures with more salt')
+    return {
+      rounds,
+      seconds,
+      warmupSeconds,
+      load: native ? 'native' : 'javascript',
+      serverCore: this.#cores.length === 0 ? undefined : this.#serverCore(),
+      loadCore: this.#cores.length === 0 ? undefined : this.#loadCore(),
+      cpuClock: native ? 'the scheduler’s clock of the server process' : 'the scheduler’s clock, read by the runner',
+      notes: [...this.#notes],
+    }
+  }
+}
+
+function hardFileLimit(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'latin1')
+    return Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
+  } catch {
+    return 10_000
+  }
+}

@@ -1,0 +1,73 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+
+/** What all servers under test in JavaScript have in common: their options, their announcement, their answers. */
+export interface ServerOptions {
+  readonly service: 'echo' | 'discard' | 'chargen'
+  readonly engine?: string
+  readonly threads: number
+  readonly via: 'handlers' | 'duplex'
+}
+
+/** Reads `--name value` pairs. They come from the runner alone, so nothing is checked. */
+export function serverOptions(): ServerOptions {
+  const args = process.argv.slice(2)
+  const option = (name: string, otherwise: string) => {
+    const at = args.indexOf(`--${name}`)
+    return at < 0 ? otherwise : args[at + 1]!
+  }
+  return {
+    service: option('service', 'echo') as ServerOptions['service'],
+    engine: option('engine', 'auto'),
+    threads: Number(option('threads', '0')),
+    via: option('via', 'handlers') as ServerOptions['via'],
+  }
+}
+
+/** Prints the line the runner waits for, and answers its questions until it goes away. */
+export function announce(port: number): void {
+  tell({ port, pid: process.pid })
+  process.stdin.on('data', (bytes) => {
+    for (const question of String(bytes).trim().split('\n')) tell(answers[question]!())
+  })
+  process.stdin.on('end', () => process.exit(0))
+}
+
+type Collector = { gc?: () => void; Bun?: { gc(force: boolean): void } }
+
+const answers: Record<string, () => object> = {
+  cpu() {
+    const { user, system } = process.cpuUsage()
+    return { cpuNs: (user + system) * 1000 }
+  },
+  memory() {
+    const { gc, Bun } = globalThis as Collector
+    for (let i = 0; i < 3; i++) {
+      gc?.()
+      Bun?.gc(true)
+    }
+    return { rss: process.memoryUsage.rss() }
+  },
+  'delay-start'() {
+    meter ??= monitorEventLoopDelay({ resolution: 1 })
+    meter.enable()
+    meter.reset()
+    return {}
+  },
+  'delay-stop'() {
+    // The meter counts from its own timer of 1 ms, which is no delay.
+    const milliseconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - 1)
+    const delay = {
+      p50: milliseconds(meter!.percentile(50)),
+      p99: milliseconds(meter!.percentile(99)),
+      max: milliseconds(meter!.max),
+    }
+    meter!.disable()
+    return delay
+  },
+}
+
+let meter: ReturnType<typeof monitorEventLoopDelay> | undefined
+
+function tell(line: object): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}
