@@ -35,7 +35,7 @@ void deliver(Napi::Env env, Napi::Function callback, ResolveResult* data) {
     address.Set("family", static_cast<uint32_t>(result->addresses[i].family));
     addresses.Set(i, address);
   }
-  callback.Call({env.Undefined(), addresses});
+  callback.Call({env.Null(), addresses});
 }
 
 void finish(Query& query, std::unique_ptr<ResolveResult> result) {

@@ -20,17 +20,24 @@ std::vector<Case>& cases() {
   return all;
 }
 
-std::vector<std::string> failed;  // of the running test
+// Of the running test.
+std::vector<std::string> failed;
+std::string skipReason;
 std::string context;
 
-bool run(const Case& test) {
+enum class Verdict { passed, failed, skipped };
+
+Verdict run(const Case& test) {
   failed.clear();
+  skipReason.clear();
   context.clear();
   test.plain ? test.plain() : test.withArgument(test.argument);
-  std::printf("%s %s\n", failed.empty() ? "ok" : "not ok", test.name.c_str());
+  const bool skipped = failed.empty() && !skipReason.empty();
+  std::printf("%s %s%s%s\n", failed.empty() ? "ok" : "not ok", test.name.c_str(), skipped ? " # SKIP " : "",
+              skipped ? skipReason.c_str() : "");
   for (const std::string& what : failed) std::printf("  %s\n", what.c_str());
   std::fflush(stdout);
-  return failed.empty();
+  return !failed.empty() ? Verdict::failed : skipped ? Verdict::skipped : Verdict::passed;
 }
 
 }  // namespace
@@ -48,6 +55,8 @@ void fail(const char* file, int line, const std::string& what) {
 
 int failures() { return static_cast<int>(failed.size()); }
 
+void skip(std::string reason) { skipReason = std::move(reason); }
+
 void setContext(std::string text) { context = std::move(text); }
 
 }  // namespace sluice::test
@@ -55,13 +64,11 @@ void setContext(std::string text) { context = std::move(text); }
 int main(int count, char** arguments) {
   using namespace sluice::test;
   const std::string filter = count > 1 ? arguments[1] : "";
-  int passed = 0;
-  int notPassed = 0;
+  int counts[3] = {};
   for (const Case& test : cases()) {
-    if (test.name.find(filter) == std::string::npos) continue;
-    run(test) ? ++passed : ++notPassed;
+    if (test.name.find(filter) != std::string::npos) ++counts[static_cast<int>(run(test))];
   }
-  std::printf("%d passed, %d failed\n", passed, notPassed);
+  std::printf("%d passed, %d failed\n", counts[0], counts[1]);
   // A filter that fits nothing is a mistake, not a success.
-  return notPassed > 0 || passed == 0 ? 1 : 0;
+  return counts[1] > 0 || counts[0] + counts[2] == 0 ? 1 : 0;
 }

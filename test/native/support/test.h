@@ -32,6 +32,8 @@ struct Registration {
 void fail(const char* file, int line, const std::string& what);
 /// Failures of the running test so far.
 int failures();
+/// Ends the running test, once it returns, as skipped: shown as `ok name # SKIP reason`, and counted as neither.
+void skip(std::string reason);
 /// What a failing CHECK says more, e.g. the engine or the round; "" for nothing.
 void setContext(std::string context);
 
@@ -83,10 +85,8 @@ bool checkEqual(const char* file, int line, const char* left, const char* right,
 
 #define TEST(name) SLUICE_TEST(name, SLUICE_TEST_JOIN(test_, __LINE__), SLUICE_TEST_JOIN(registration_, __LINE__))
 
-#define CHECK(...)                                                              \
-  do {                                                                          \
-    if (!(__VA_ARGS__)) ::sluice::test::fail(__FILE__, __LINE__, #__VA_ARGS__); \
-  } while (false)
+#define CHECK(...) \
+  (static_cast<bool>(__VA_ARGS__) ? void() : ::sluice::test::fail(__FILE__, __LINE__, #__VA_ARGS__))
 
 #define CHECK_EQ(a, b) ((void)::sluice::test::checkEqual(__FILE__, __LINE__, #a, #b, a, b))
 

@@ -1,0 +1,378 @@
+import { Connection } from './connection.js'
+import { type ErrorName, nativeError, SluiceError } from './errors.js'
+import type { TimeoutKind } from './handlers.js'
+import { isFailure, type NativeChannel, native } from './native/binding.js'
+import * as records from './native/records.js'
+import type { ConnectionSettings } from './settings.js'
+
+const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
+const { eventListenerFailed, eventOpened, eventReleased, eventTimeout, eventTimer } = records
+const { controlInTurn, controlOpCount, controlOutBytes, controlReferenceCount, controlWords } = records
+
+/** What a channel needs to know to start. Sizes in bytes. */
+export interface ChannelOptions {
+  engine: string
+  threaded: boolean
+  slabBytes: number
+  receiveChunkBytes: number
+  receiveTurnBytes: number
+  acceptTurnCount: number
+  debug: boolean
+  sim?: Record<string, number>
+}
+
+/** A listener as a channel sees it. */
+export interface ChannelListener {
+  readonly settings: ConnectionSettings
+  accepted(connection: Connection): void
+  failed(error: SluiceError): void
+}
+
+const framesPerThread = 4
+const recordsPerFrame = 4096
+const recordWords = 4
+const opCapacity = 16_384
+const outBytes = 1_048_576
+// Copying into the out-slab is cheaper than pinning, up to here; measured (ARCHITECTURE.md, boundary).
+const copyLimitBytes = 16_384
+// V8 keeps typed arrays up to this size on its heap, where asking for `.buffer` moves them off it at some cost.
+const onHeapBytes = 64
+
+const timeoutKinds: readonly TimeoutKind[] = ['read', 'read', 'write', 'halfClosed']
+const timeoutErrors: Record<TimeoutKind, ErrorName> = {
+  read: 'READ_TIMEOUT',
+  write: 'WRITE_TIMEOUT',
+  halfClosed: 'HALF_CLOSED_TIMEOUT',
+}
+
+/**
+ * JavaScript's end of one loop: dispatches the events of a batch to the handlers of their connections, and stages what
+ * those ask for until native code takes it, once per batch. Internal; all of it runs on Node's thread.
+ */
+export class Channel {
+  readonly native: NativeChannel = new native.Channel()
+  readonly engine: string
+  readonly threaded: boolean
+  /** Per slot, bytes that the kernel has taken, modulo 2^32; written by native code. */
+  readonly taken = new Int32Array(records.maxSlots)
+  readonly listeners = new Map<number, ChannelListener>()
+  /** By slot. */
+  readonly connections: (Connection | undefined)[] = []
+  batches = 0
+  events = 0
+
+  private readonly slab: ArrayBuffer
+  private readonly eventWords: Int32Array
+  private readonly ops = new Int32Array(opCapacity * recordWords)
+  private readonly out = new Uint8Array(outBytes)
+  private readonly control = new Int32Array(controlWords)
+  private readonly references: (Uint8Array | undefined)[] = []
+  private readonly freeReferences: number[] = []
+  private readonly timers = new Map<number, () => void>()
+  private readonly debug: boolean
+  private readonly flushStaged = () => this.flush()
+  /** The view being handed to a handler, and where it lies: writing it back needs no look at its buffer. */
+  private view: Uint8Array | undefined
+  private viewOffset = 0
+  private alive = 0
+  private referenced = true
+  private nextTimer = 1
+  private closed = false
+
+  /** @throws {SluiceError} `ERR_SLUICE_ENGINE_UNAVAILABLE` and others of the engine's start. */
+  constructor(options: ChannelOptions) {
+    const frames = options.threaded ? framesPerThread : 1
+    this.threaded = options.threaded
+    this.debug = options.debug
+    const slab = new Uint8Array(options.slabBytes * frames)
+    this.slab = slab.buffer
+    this.eventWords = new Int32Array(recordsPerFrame * frames * recordWords)
+    const answer = this.native.start({
+      engine: options.engine,
+      threaded: options.threaded,
+      frames,
+      slab,
+      events: this.eventWords,
+      ops: this.ops,
+      out: this.out,
+      taken: this.taken,
+      control: this.control,
+      references: this.references,
+      batch: (first, count) => this.batch(first, count),
+      receiveChunkBytes: options.receiveChunkBytes,
+      receiveTurnBytes: options.receiveTurnBytes,
+      acceptTurnCount: options.acceptTurnCount,
+      sim: options.sim,
+    })
+    if (isFailure(answer)) throw engineError(options.engine, answer)
+    this.engine = answer
+  }
+
+  // ---- Events
+
+  private batch(first: number, count: number): void {
+    this.batches++
+    this.events += count
+    const end = (first + count) * recordWords
+    let k = first * recordWords
+    // An exception leaves the inner loop with k at its event; the loop goes on behind it.
+    while (k < end) {
+      try {
+        for (; k < end; k += recordWords) this.dispatch(k)
+      } catch (thrown) {
+        this.handlerThrew(this.connections[this.eventWords[k + 1]!], thrown)
+        k += recordWords
+      }
+    }
+    this.view = undefined
+  }
+
+  private dispatch(k: number): void {
+    const words = this.eventWords
+    const head = words[k]!
+    const id = words[k + 1]!
+    const type = head & 0xff
+    if (type === eventData) {
+      const connection = this.connections[id]
+      if (connection === undefined || connection.tag !== (head & ~0xff)) return
+      const offset = words[k + 2]!
+      const view = new Uint8Array(this.slab, offset, words[k + 3]!)
+      if (connection.hold !== 0) {
+        connection.stash({ type, a: 0, bytes: view.slice() })
+        return
+      }
+      if (this.debug) {
+        this.deliverPoisoned(connection, view)
+        return
+      }
+      this.view = view
+      this.viewOffset = offset
+      connection.handlers.data?.(connection as never, view)
+      return
+    }
+    this.dispatchRare(type, head & ~0xff, id, words[k + 2]!, words[k + 3]!)
+  }
+
+  private dispatchRare(type: number, tag: number, id: number, a: number, b: number): void {
+    switch (type) {
+      case eventReleased:
+        this.references[id] = undefined
+        this.freeReferences.push(id)
+        return
+      case eventTimer: {
+        const callback = this.timers.get(id)
+        this.timers.delete(id)
+        this.drop()
+        callback?.()
+        return
+      }
+      case eventListenerFailed:
+        this.listeners.get(id)?.failed(this.error(a, b, { phase: 'accept' }))
+        return
+      case eventOpened:
+        this.opened(id, tag, a)
+        return
+    }
+    const connection = this.connections[id]
+    if (connection === undefined || connection.tag !== tag) return
+    if (connection.hold !== 0 && (type === eventEnd || type === eventClosed)) {
+      connection.stash({ type, a, b })
+      return
+    }
+    this.deliver(connection, type, a, b)
+  }
+
+  /** Gives one event to its connection; also what was stashed while it was paused. */
+  deliver(connection: Connection, type: number, a: number, b: number): void {
+    switch (type) {
+      case eventEnd:
+        connection.onEnd()
+        return
+      case eventDrain:
+        connection.onDrain()
+        return
+      case eventFinished:
+        connection.onFinished()
+        return
+      case eventConnected:
+        connection.onConnected()
+        return
+      case eventTimeout:
+        connection.onTimeout(timeoutKinds[a]!, timeoutErrors[timeoutKinds[a]!])
+        return
+      case eventClosed:
+        this.connections[connection.slot] = undefined
+        this.stage(records.opForget | connection.tag, connection.slot, 0, 0)
+        if (connection.referenced) this.drop()
+        connection.onClosed((a & 0xff) === 0 ? undefined : this.error(a, b, connection.failureFacts()))
+    }
+  }
+
+  private opened(slot: number, tag: number, key: number): void {
+    const listener = this.listeners.get(key)
+    if (listener === undefined) {
+      // Its listener has been closed meanwhile.
+      this.stage(records.opDestroy | tag, slot, 0, 0)
+      this.adoptConnection(new Connection(this, slot, tag, unattended))
+      return
+    }
+    const connection = new Connection(this, slot, tag, listener.settings)
+    this.adoptConnection(connection)
+    listener.accepted(connection)
+  }
+
+  /** Enters a connection that native code knows already. */
+  adoptConnection(connection: Connection): void {
+    this.connections[connection.slot] = connection
+    this.hold()
+  }
+
+  // A copy that turns to 0xdb once the handler has returned: whoever kept the view sees it at once.
+  private deliverPoisoned(connection: Connection, view: Uint8Array): void {
+    const copy = view.slice()
+    try {
+      connection.handlers.data?.(connection as never, copy)
+    } finally {
+      copy.fill(0xdb)
+    }
+  }
+
+  private handlerThrew(connection: Connection | undefined, thrown: unknown): void {
+    if (connection === undefined) {
+      process.emitWarning(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown }))
+      return
+    }
+    connection.destroy(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown }))
+  }
+
+  private error(word: number, errno: number, facts: { phase?: SluiceError['phase']; address?: string; port?: number }) {
+    return nativeError({
+      codeName: native.errorName(word & 0xff),
+      errno,
+      syscall: native.syscallName(word >>> 8),
+      ...facts,
+    })
+  }
+
+  // ---- Operations
+
+  /** Stages one operation; native code takes it at the end of the batch, or of the current tick. */
+  stage(head: number, id: number, a: number, b: number): void {
+    const control = this.control
+    let n = control[controlOpCount]!
+    if (n === opCapacity) {
+      this.native.flush()
+      n = 0
+    }
+    if (n === 0 && control[controlInTurn] === 0) process.nextTick(this.flushStaged)
+    const k = n * recordWords
+    const ops = this.ops
+    ops[k] = head
+    ops[k + 1] = id
+    ops[k + 2] = a
+    ops[k + 3] = b
+    control[controlOpCount] = n + 1
+  }
+
+  /** Stages the bytes of a write: from where they lie in the slab, as a copy, or by reference. */
+  stageBytes(slot: number, tag: number, bytes: Uint8Array, length: number): void {
+    if (bytes === this.view) {
+      this.stage(records.opWriteSlab | tag, slot, this.viewOffset, length)
+      return
+    }
+    const control = this.control
+    if (length > onHeapBytes && control[controlInTurn] === 1 && bytes.buffer === this.slab) {
+      this.stage(records.opWriteSlab | tag, slot, bytes.byteOffset, length)
+      return
+    }
+    if (length <= copyLimitBytes || this.debug) {
+      let position = control[controlOutBytes]!
+      if (position + length > outBytes) {
+        this.native.flush()
+        position = 0
+      }
+      if (length <= outBytes) {
+        this.out.set(bytes, position)
+        this.stage(records.opWriteOut | tag, slot, position, length)
+        control[controlOutBytes] = (position + length + 7) & ~7
+        return
+      }
+    }
+    this.stageReference(slot, tag, this.debug ? bytes.slice() : bytes, length)
+  }
+
+  private stageReference(slot: number, tag: number, bytes: Uint8Array, length: number): void {
+    const reference = this.freeReferences.pop() ?? this.references.length
+    this.references[reference] = bytes
+    this.stage(records.opWriteReference | tag, slot, reference, length)
+    this.control[controlReferenceCount]!++
+  }
+
+  /** Hands over what is staged, outside a turn. */
+  flush(): void {
+    if (this.control[controlOpCount] !== 0 && !this.closed) this.native.flush()
+  }
+
+  // ---- Time
+
+  /** The loop's clock, virtual in the simulated engine. */
+  nowMs(): number {
+    return this.native.nowMs()
+  }
+
+  /** Calls back once after `ms` of the loop's clock, unless the returned function is called first. */
+  after(ms: number, callback: () => void): () => void {
+    const timer = this.nextTimer
+    this.nextTimer = (this.nextTimer + 1) & 0x7fffffff
+    this.timers.set(timer, callback)
+    this.hold()
+    this.stage(records.opArmTimer, timer, Math.max(0, Math.min(ms, 0x7fffffff)), 0)
+    return () => {
+      if (!this.timers.delete(timer)) return
+      this.drop()
+      if (!this.closed) this.stage(records.opCancelTimer, timer, 0, 0)
+    }
+  }
+
+  // ---- Staying alive
+
+  /** One more thing that keeps the event loop alive. */
+  hold(): void {
+    if (this.alive++ === 0 && this.referenced) this.native.reference(true)
+  }
+
+  drop(): void {
+    if (--this.alive === 0 && this.referenced) this.native.reference(false)
+  }
+
+  setReferenced(referenced: boolean): void {
+    if (this.referenced === referenced) return
+    this.referenced = referenced
+    if (this.alive > 0) this.native.reference(referenced)
+  }
+
+  get openConnections(): Connection[] {
+    return this.connections.filter((connection) => connection !== undefined)
+  }
+
+  /** Stops the loop; nothing is delivered any more. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.native.close()
+  }
+}
+
+const unattended: ConnectionSettings = {
+  handlers: {},
+  allowHalfOpen: false,
+  highWaterBytes: 1,
+  lowWaterBytes: 0,
+  hardLimitBytes: 1,
+}
+
+function engineError(engine: string, failure: Parameters<typeof nativeError>[0]): SluiceError {
+  const info = native.engines().find(({ name }) => name === engine)
+  const detail = info && !info.available ? `engine '${engine}' is not available: ${info.reason}` : undefined
+  return nativeError({ ...failure, codeName: detail ? 'ENGINE_UNAVAILABLE' : failure.codeName, phase: 'start', detail })
+}

@@ -1,0 +1,536 @@
+import type { Duplex } from 'node:stream'
+import type { Channel } from './channel.js'
+import { ConnectionDuplex } from './duplex.js'
+import { type ErrorFacts, type ErrorName, nativeError, SluiceError } from './errors.js'
+import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
+import { isFailure, type NativeAddress } from './native/binding.js'
+import * as records from './native/records.js'
+import { milliseconds, parse, type Shape, withDefault } from './options.js'
+import { ConnectionReader } from './reader.js'
+import type { ConnectionSettings } from './settings.js'
+import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
+import { connectionWebStreams } from './web-streams.js'
+
+const { eventData, pausedByUser, pausedWithoutReader, wantDrainFlag } = records
+
+// Bits of `flags`.
+const connecting = 1
+const peerEnded = 2
+const endAsked = 4
+const closeAsked = 8
+const destroyed = 16
+const closed = 32
+const unreferenced = 64
+const notWritable = endAsked | closeAsked | destroyed | closed
+
+// Bits of `hold`: the reasons of a pause, and that earlier events wait to be delivered first.
+const stashed = 0x100
+
+/** An event that arrived while its connection was paused. */
+export interface StashedEvent {
+  type: number
+  a: number
+  b?: number
+  bytes?: Uint8Array
+}
+
+/** What becomes of a connection that only few have; kept apart so that the others stay small. */
+interface Extras {
+  stash: StashedEvent[]
+  drained: (() => void)[]
+  finished: (() => void)[]
+  closed: ((error?: SluiceError) => void)[]
+  connected?: { resolve: () => void; reject: (error: SluiceError) => void }
+  destroyError?: SluiceError
+  target?: { address: string; port?: number }
+  endpoints?: { local?: NativeAddress; remote?: NativeAddress }
+}
+
+const extras = new WeakMap<Connection<never>, Extras>()
+const noHandlers: ConnectionHandlers<never> = {}
+
+/** Where a connection is in its life. */
+export type ConnectionState = 'connecting' | 'open' | 'ending' | 'peerEnded' | 'closing' | 'closed'
+
+export interface CloseOptions {
+  /** Bound on finishing; afterwards the connection is destroyed. Default 5 000. */
+  timeoutMs?: number
+}
+
+export interface ConnectionTimeouts {
+  /** Bound on silence of the peer while we read; 0 for none. */
+  readTimeoutMs?: number
+  /** Bound on a standstill of what is queued; 0 for none. */
+  writeTimeoutMs?: number
+  /** Bound on being half-closed; 0 for none. */
+  halfClosedTimeoutMs?: number
+}
+
+export interface ConnectionStats {
+  bytesRead: number
+  bytesWritten: number
+  /** Written and not yet taken by the kernel. */
+  queuedBytes: number
+}
+
+/** What the kernel knows of a TCP connection (TCP_INFO); zero where the system does not tell. */
+export interface TcpInfo {
+  state: number
+  rttUs: number
+  rttVarianceUs: number
+  minRttUs: number
+  sendWindowSegments: number
+  slowStartThresholdSegments: number
+  sendSegmentBytes: number
+  receiveSegmentBytes: number
+  unackedSegments: number
+  lostSegments: number
+  retransmits: number
+  totalRetransmits: number
+  receiveSpaceBytes: number
+  notSentBytes: number
+  bytesAcked: number
+  bytesReceived: number
+  deliveryRateBytesPerSecond: number
+  pacingRateBytesPerSecond: number
+}
+
+export const closeOptions = {
+  timeoutMs: withDefault(milliseconds({ min: 1 }), 5000),
+} satisfies Shape<CloseOptions>
+
+const timeouts = {
+  readTimeoutMs: withDefault(milliseconds(), 0),
+  writeTimeoutMs: withDefault(milliseconds(), 0),
+  halfClosedTimeoutMs: withDefault(milliseconds(), 0),
+} satisfies Shape<ConnectionTimeouts>
+
+/**
+ * A stream of bytes to a peer, over TCP or a Unix socket. Comes from {@link listen} or {@link connect}; is read by
+ * handlers, by `for await`, as a Node stream or as web streams, by one of them at a time.
+ */
+export class Connection<Data = unknown> implements AsyncDisposable {
+  /** Whatever belongs to this connection; sluice does not look at it. */
+  declare data: Data
+  /** @internal */ readonly channel: Channel
+  /** @internal */ readonly slot: number
+  /** @internal The slot's generation << 8. */ readonly tag: number
+  /** @internal */ readonly settings: ConnectionSettings
+  /** @internal */ handlers: ConnectionHandlers<never>
+  /** @internal What reads in place of handlers. */ sink: unknown
+  /** @internal Bytes handed over, modulo 2^32; with Channel.taken it gives what is queued. */ posted: number
+  /** @internal Not 0 while events must wait. */ hold: number
+  private flags: number
+
+  /** @internal */
+  constructor(channel: Channel, slot: number, tag: number, settings: ConnectionSettings, isConnecting = false) {
+    this.data = undefined as Data
+    this.channel = channel
+    this.slot = slot
+    this.tag = tag
+    this.settings = settings
+    this.handlers = settings.handlers ?? noHandlers
+    this.sink = undefined
+    this.posted = 0
+    this.hold = settings.handlers === undefined ? pausedWithoutReader : 0
+    this.flags = isConnecting ? connecting : 0
+  }
+
+  // ---- Writing
+
+  /**
+   * Takes all of `bytes` or nothing. Small ones are copied; large ones (over 16 KiB) are used where they are: do not
+   * change them before `drain`, or the next `drained()`. Strings are sent as UTF-8.
+   *
+   * @returns whether there is room below the high-water mark; if not, `drain` follows.
+   * @throws {SluiceError} `ERR_SLUICE_QUEUE_FULL` past the hard limit; nothing is taken then.
+   * @throws {SluiceError} `ERR_SLUICE_WRITE_AFTER_END` after `end()`, `ERR_SLUICE_CLOSED` after the connection's end.
+   */
+  write(bytes: Uint8Array | string): boolean {
+    if (!(bytes instanceof Uint8Array)) bytes = toBytes(bytes)
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    const length = bytes.length
+    const settings = this.settings
+    const queued = ((this.posted - this.channel.taken[this.slot]!) | 0) + length
+    if (queued > settings.hardLimitBytes) this.refuseOverflow(queued)
+    if (length === 0) return queued < settings.highWaterBytes
+    this.posted = (this.posted + length) | 0
+    const hasRoom = queued < settings.highWaterBytes
+    this.channel.stageBytes(this.slot, hasRoom ? this.tag : this.tag | wantDrainFlag, bytes, length)
+    return hasRoom
+  }
+
+  /** Bytes written that the kernel has not taken yet. */
+  get queuedBytes(): number {
+    return (this.flags & closed) !== 0 ? 0 : (this.posted - this.channel.taken[this.slot]!) | 0
+  }
+
+  /** Resolves when what is queued has fallen to the low-water mark; at once if `write()` would return true.
+   *  Rejects when the connection ends before. */
+  drained(): Promise<void> {
+    if (this.queuedBytes < this.settings.highWaterBytes) return Promise.resolve()
+    return this.waitFor('drained')
+  }
+
+  /** Ends the own direction: FIN follows after everything written. Reading goes on. A second call does nothing. */
+  end(bytes?: Uint8Array | string): void {
+    if (bytes !== undefined) this.write(bytes)
+    if ((this.flags & notWritable) !== 0) return
+    this.flags |= endAsked
+    this.channel.stage(records.opEnd | this.tag, this.slot, 0, 0)
+  }
+
+  /** Resolves when everything written, and FIN, is in the kernel's hands. Call `end()` first or afterwards. */
+  finished(): Promise<void> {
+    return this.waitFor('finished')
+  }
+
+  private refuseWrite(): never {
+    const name = (this.flags & (destroyed | closed)) !== 0 ? 'CLOSED' : 'WRITE_AFTER_END'
+    throw new SluiceError(name, { phase: 'write' })
+  }
+
+  private refuseOverflow(queued: number): never {
+    const { hardLimitBytes } = this.settings
+    const detail = `${queued} bytes would be queued, the limit hardLimitBytes is ${hardLimitBytes}; nothing was taken`
+    throw new SluiceError('QUEUE_FULL', { phase: 'write', detail })
+  }
+
+  // ---- Reading
+
+  /** Stops `data` and `end`; the peer is slowed down by the kernel. Further reasons of sluice's own are kept apart. */
+  pause(): void {
+    this.pauseFor(pausedByUser)
+  }
+
+  /** Undoes `pause()`. */
+  resume(): void {
+    this.resumeFor(pausedByUser)
+  }
+
+  /** Whether `pause()` is in force. */
+  get paused(): boolean {
+    return (this.hold & pausedByUser) !== 0
+  }
+
+  /** @internal */
+  pauseFor(reason: number): void {
+    if ((this.hold & reason) !== 0) return
+    this.hold |= reason
+    if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opPause | this.tag, this.slot, reason, 0)
+  }
+
+  /** @internal */
+  resumeFor(reason: number): void {
+    if ((this.hold & reason) === 0) return
+    this.hold &= ~reason
+    if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opResume | this.tag, this.slot, reason, 0)
+    if (this.hold === stashed) queueMicrotask(() => this.unstash())
+  }
+
+  /** @internal Keeps an event that came while paused. */
+  stash(event: StashedEvent): void {
+    this.hold |= stashed
+    this.extras.stash.push(event)
+  }
+
+  private unstash(): void {
+    const { stash } = this.extras
+    while (this.hold === stashed) {
+      const event = stash.shift()
+      if (event === undefined) {
+        this.hold &= ~stashed
+        return
+      }
+      try {
+        if (event.type === eventData) this.handlers.data?.(this as never, event.bytes!)
+        else this.channel.deliver(this as Connection, event.type, event.a, event.b ?? 0)
+      } catch (thrown) {
+        this.destroy(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown }))
+      }
+    }
+  }
+
+  /**
+   * Batches of chunks, each chunk owned by whoever reads it. Reading goes no further ahead than `highWaterBytes`.
+   * Leaving the loop early destroys the connection.
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array[]> {
+    return new ConnectionReader(this as Connection)
+  }
+
+  /** The connection as a Node stream that passes for a `net.Socket`, e.g. for `pipeline` and `http`. */
+  toDuplex(): Duplex {
+    return this.sink instanceof ConnectionDuplex ? this.sink : new ConnectionDuplex(this as Connection)
+  }
+
+  /** The connection as WHATWG streams: `readable` and `writable`, of Uint8Array. */
+  toWeb(): { readable: ReadableStream<Uint8Array>; writable: WritableStream<Uint8Array> } {
+    return connectionWebStreams(this as Connection)
+  }
+
+  /** @internal Hands reading over to `sink`, whose `handlers` get every event from now on. */
+  takeOver(sink: object, handlers: ConnectionHandlers<never>): void {
+    if (this.sink !== undefined) {
+      throw new SluiceError('INVALID_ARGUMENT', { detail: 'the connection is being read by another stream or iterator' })
+    }
+    this.sink = sink
+    this.handlers = handlers
+  }
+
+  // ---- Ending
+
+  /**
+   * Finishes: sends everything written and FIN, reads and drops what the peer still sends until it ends too, so that
+   * our last bytes survive; bounded by `timeoutMs`, after which it is destroyed. Resolves when it is gone.
+   */
+  close(options?: CloseOptions): Promise<void> {
+    const { timeoutMs } = parse(closeOptions, options)
+    if ((this.flags & closed) !== 0) return Promise.resolve()
+    const gone = new Promise<void>((resolve) => this.extras.closed.push(() => resolve()))
+    if ((this.flags & (closeAsked | destroyed)) === 0) {
+      this.flags |= closeAsked
+      this.dropStash()
+      this.channel.stage(records.opClose | this.tag, this.slot, timeoutMs, 0)
+    }
+    return gone
+  }
+
+  /** Ends it now; unsent bytes are dropped. `error` is what `error` and `close` handlers get. */
+  destroy(error?: SluiceError): void {
+    this.endNow(records.opDestroy, error)
+  }
+
+  /** Ends it now with RST, on purpose: the peer sees ECONNRESET. */
+  reset(): void {
+    this.endNow(records.opReset, undefined)
+  }
+
+  private endNow(op: number, error: SluiceError | undefined): void {
+    if ((this.flags & (destroyed | closed)) !== 0) return
+    this.flags |= destroyed
+    if (error !== undefined) this.extras.destroyError = error
+    this.dropStash()
+    this.channel.stage(op | this.tag, this.slot, 0, 0)
+  }
+
+  // Nobody wants the data any more; a `closed` that waits behind it is still due.
+  private dropStash(): void {
+    const waiting = (this.hold & stashed) !== 0 ? this.extras.stash.filter(({ type }) => type === records.eventClosed) : []
+    this.hold = 0
+    this.handlers = { ...this.handlers, data: undefined, end: undefined }
+    if (waiting.length === 0) return
+    this.extras.stash = waiting
+    this.hold = stashed
+    queueMicrotask(() => this.unstash())
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  // ---- Facts
+
+  get state(): ConnectionState {
+    const { flags } = this
+    if ((flags & closed) !== 0) return 'closed'
+    if ((flags & (destroyed | closeAsked)) !== 0) return 'closing'
+    if ((flags & connecting) !== 0) return 'connecting'
+    if ((flags & endAsked) !== 0) return 'ending'
+    return (flags & peerEnded) !== 0 ? 'peerEnded' : 'open'
+  }
+
+  get localAddress(): string | undefined {
+    return this.endpoints.local?.address
+  }
+
+  get localPort(): number | undefined {
+    const { local } = this.endpoints
+    return local?.address === undefined ? undefined : local.port
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.endpoints.remote?.address
+  }
+
+  get remotePort(): number | undefined {
+    const { remote } = this.endpoints
+    return remote?.address === undefined ? undefined : remote.port
+  }
+
+  /** `'IPv4'`, `'IPv6'`, or undefined on Unix sockets. */
+  get remoteFamily(): 'IPv4' | 'IPv6' | undefined {
+    const { remote } = this.endpoints
+    return remote?.address === undefined ? undefined : remote.family
+  }
+
+  /** Counters of this connection. */
+  stats(): ConnectionStats {
+    return this.channel.native.connectionStats(this.slot, this.tag)
+  }
+
+  /** What the kernel knows of the connection. @throws {SluiceError} `ERR_SLUICE_NOT_SUPPORTED` on Unix sockets. */
+  tcpInfo(): TcpInfo {
+    const info = this.channel.native.tcpInfo(this.slot, this.tag)
+    if (isFailure(info)) throw nativeError(info)
+    return info as unknown as TcpInfo
+  }
+
+  // ---- Settings
+
+  /** Replaces the bounds on idle and half-closed time; what is left out becomes 0, none. */
+  setTimeouts(bounds: ConnectionTimeouts): void {
+    const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs } = parse(timeouts, bounds)
+    this.channel.native.setTimeouts(this.slot, this.tag, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs)
+  }
+
+  /** Changes options of the socket. @throws {SluiceError} for what the system refuses. */
+  setOptions(options: SocketOptions): void {
+    const encoded = encodeSocketOptions(parse(socketOptionChanges, options), 'connection')
+    const failure = this.channel.native.setOptions(this.slot, this.tag, { options: encoded })
+    if (failure !== undefined) throw nativeError(failure)
+  }
+
+  /** Lets the event loop stay alive for this connection, as it does by default. */
+  ref(): void {
+    if ((this.flags & unreferenced) === 0) return
+    this.flags &= ~unreferenced
+    if ((this.flags & closed) === 0) this.channel.hold()
+  }
+
+  /** Lets the event loop end although this connection is open. */
+  unref(): void {
+    if ((this.flags & unreferenced) !== 0) return
+    this.flags |= unreferenced
+    if ((this.flags & closed) === 0) this.channel.drop()
+  }
+
+  // ---- What the channel tells
+
+  /** @internal */
+  get referenced(): boolean {
+    return (this.flags & unreferenced) === 0
+  }
+
+  /** @internal For connect(): resolves when connected. */
+  connected(target: { address: string; port?: number }): Promise<void> {
+    this.extras.target = target
+    return new Promise((resolve, reject) => {
+      this.extras.connected = { resolve, reject }
+    })
+  }
+
+  /** @internal */
+  failureFacts(): ErrorFacts {
+    const phase = (this.flags & connecting) !== 0 ? 'connect' : undefined
+    return { phase, ...(extras.get(this)?.target ?? this.knownRemote()) }
+  }
+
+  /** @internal */
+  onConnected(): void {
+    this.flags &= ~connecting
+    this.extras.connected?.resolve()
+    this.extras.connected = undefined
+    this.handlers.open?.(this as never)
+  }
+
+  /** @internal */
+  onEnd(): void {
+    this.flags |= peerEnded
+    this.handlers.end?.(this as never)
+    if (!this.settings.allowHalfOpen) this.end()
+  }
+
+  /** @internal */
+  onDrain(): void {
+    this.settle('drained')
+    this.handlers.drain?.(this as never)
+  }
+
+  /** @internal */
+  onFinished(): void {
+    this.settle('finished')
+  }
+
+  /** @internal */
+  onTimeout(kind: TimeoutKind, name: ErrorName): void {
+    if (this.handlers.timeout !== undefined) this.handlers.timeout(this as never, kind)
+    else this.destroy(new SluiceError(name, { phase: kind === 'write' ? 'write' : 'read', ...this.knownRemote() }))
+  }
+
+  /** @internal */
+  onClosed(failure: SluiceError | undefined): void {
+    this.flags |= closed
+    const known = extras.get(this)
+    const error = known?.destroyError ?? failure
+    if (known?.connected !== undefined) {
+      known.connected.reject(error ?? new SluiceError('ABORTED', { phase: 'connect', ...known.target }))
+      return
+    }
+    known?.drained.splice(0).forEach((wake) => { wake() })
+    known?.finished.splice(0).forEach((wake) => { wake() })
+    const { handlers } = this
+    const { error: onError, close: onClose } = this.settings.handlers ?? noHandlers
+    try {
+      if (error !== undefined) handlers.error?.(this as never, error)
+      handlers.close?.(this as never, error)
+      // A stream or iterator that took over has been told; so are the handlers that stood there before.
+      if (this.sink !== undefined) {
+        if (error !== undefined) onError?.(this as never, error)
+        onClose?.(this as never, error)
+      } else if (error !== undefined && handlers.error === undefined && handlers.close === undefined) {
+        process.emitWarning(error)
+      }
+    } finally {
+      known?.closed.splice(0).forEach((wake) => { wake(error) })
+    }
+  }
+
+  private get extras(): Extras {
+    let own = extras.get(this)
+    if (own === undefined) {
+      own = { stash: [], drained: [], finished: [], closed: [] }
+      extras.set(this, own)
+    }
+    return own
+  }
+
+  private waitFor(what: 'drained' | 'finished'): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if ((this.flags & (closed | destroyed)) !== 0) {
+        reject(new SluiceError('CLOSED', { phase: 'write' }))
+        return
+      }
+      this.extras[what].push(() => {
+        if ((this.flags & closed) === 0) resolve()
+        else reject(this.extras.destroyError ?? new SluiceError('CLOSED', { phase: 'write' }))
+      })
+    })
+  }
+
+  private settle(what: 'drained' | 'finished'): void {
+    extras
+      .get(this)
+      ?.[what].splice(0)
+      .forEach((wake) => { wake() })
+  }
+
+  // Asked of the system once, and remembered for the time after the end.
+  private get endpoints(): { local?: NativeAddress; remote?: NativeAddress } {
+    const known = extras.get(this)?.endpoints
+    if (known !== undefined) return known
+    const found = this.channel.native.endpoints(this.slot, this.tag)
+    if (found.remote !== undefined) this.extras.endpoints = found
+    return found
+  }
+
+  private knownRemote(): { address?: string; port?: number } {
+    const remote = extras.get(this)?.endpoints?.remote
+    return remote?.address === undefined ? {} : { address: remote.address, port: remote.port }
+  }
+}
+
+function toBytes(value: unknown): Uint8Array {
+  if (typeof value === 'string') return Buffer.from(value)
+  throw new SluiceError('INVALID_ARGUMENT', { phase: 'write', detail: 'write() takes a Uint8Array or a string' })
+}

@@ -1,0 +1,27 @@
+import type { Connection } from './connection.js'
+import type { SluiceError } from './errors.js'
+
+/** Which bound has passed: nothing read, nothing taken of what is queued, or half-closed for too long. */
+export type TimeoutKind = 'read' | 'write' | 'halfClosed'
+
+/**
+ * What happens on connections, for all of a listener together: handlers are shared, `connection.data` holds what belongs
+ * to one. They run on Node's thread, in order, data before its end. A handler that throws ends its own connection with
+ * `ERR_SLUICE_HANDLER_THREW` and no other.
+ */
+export interface ConnectionHandlers<Data = unknown> {
+  /** The connection is there. */
+  open?(connection: Connection<Data>): void
+  /** Bytes came in. They are a view that is valid until this returns: copy what you keep. Writing it back is free. */
+  data?(connection: Connection<Data>, bytes: Uint8Array): void
+  /** After a `write()` that returned false: what was queued has fallen to the low-water mark. */
+  drain?(connection: Connection<Data>): void
+  /** The peer has finished sending. Unless `allowHalfOpen`, `end()` follows by itself when this returns. */
+  end?(connection: Connection<Data>): void
+  /** A bound has passed. Without this handler the connection is destroyed with `ERR_SLUICE_…_TIMEOUT`. */
+  timeout?(connection: Connection<Data>, kind: TimeoutKind): void
+  /** The connection failed; `close` follows. Without `error` and `close` handlers a warning is emitted instead. */
+  error?(connection: Connection<Data>, error: SluiceError): void
+  /** The connection is gone; the last call. `error` says why, when it was not in good order. */
+  close?(connection: Connection<Data>, error?: SluiceError): void
+}

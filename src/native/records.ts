@@ -1,0 +1,40 @@
+// The numbers of the records that cross the border, as in native/loop/records.h; a test compares the two.
+
+export const eventOpened = 1
+export const eventData = 2
+export const eventEnd = 3
+export const eventDrain = 4
+export const eventReleased = 5
+export const eventClosed = 6
+export const eventConnected = 7
+export const eventTimeout = 8
+export const eventListenerFailed = 9
+export const eventFinished = 10
+export const eventTimer = 11
+
+export const opWriteSlab = 1
+export const opWriteOut = 2
+export const opWriteReference = 3
+export const opEnd = 4
+export const opClose = 5
+export const opDestroy = 6
+export const opReset = 7
+export const opPause = 8
+export const opResume = 9
+export const opForget = 10
+export const opArmTimer = 11
+export const opCancelTimer = 12
+export const wantDrainFlag = 0x80
+
+export const controlOpCount = 0
+export const controlOutBytes = 1
+export const controlInTurn = 2
+export const controlReferenceCount = 3
+export const controlWords = 16
+
+export const pausedByUser = 1
+export const pausedByStream = 2
+export const pausedByQueue = 4
+export const pausedWithoutReader = 8
+
+export const maxSlots = 1 << 20

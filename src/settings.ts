@@ -1,0 +1,65 @@
+import type { ConnectionHandlers } from './handlers.js'
+import type { NativeConnectionConfig } from './native/binding.js'
+import { boolean, integer, milliseconds, type Shape, withDefault } from './options.js'
+import { type SocketOptions, socketOptions } from './socket-options.js'
+
+const maxBytes = 1_073_741_824
+
+/** What every connection can be given, by its listener or by connect(). Sizes are bytes, times milliseconds. */
+export interface ConnectionOptions extends SocketOptions {
+  /** Keeps the own direction open when the peer has ended its own. Default false, as in `node:net`. */
+  allowHalfOpen?: boolean
+  /** Queued bytes from which `write()` returns false. Default 1 048 576. Source: our choice, measured. */
+  highWaterBytes?: number
+  /** Queued bytes at which `drain` is reported. Default 0: everything is with the system. Source: LE-44. */
+  lowWaterBytes?: number
+  /** Queued bytes that no `write()` may exceed; it throws `ERR_SLUICE_QUEUE_FULL`. Default 67 108 864. */
+  hardLimitBytes?: number
+  /** Bound on silence of the peer while we read. Default 0: none. Source: HP-101. */
+  readTimeoutMs?: number
+  /** Bound on a standstill of what is queued. Default 0: none. Source: HP-101, LE-49. */
+  writeTimeoutMs?: number
+  /** Bound on the time between the end of one direction and that of the other. Default 0: none. Source: HP-104. */
+  halfClosedTimeoutMs?: number
+}
+
+const timeout = () => withDefault(milliseconds(), 0)
+
+export const connectionOptions = {
+  ...socketOptions,
+  allowHalfOpen: boolean({ default: false }),
+  highWaterBytes: integer({ min: 1, max: maxBytes, default: 1_048_576 }),
+  lowWaterBytes: integer({ min: 0, max: maxBytes, default: 0 }),
+  hardLimitBytes: integer({ min: 1, max: maxBytes, default: 67_108_864 }),
+  readTimeoutMs: timeout(),
+  writeTimeoutMs: timeout(),
+  halfClosedTimeoutMs: timeout(),
+} satisfies Shape<ConnectionOptions>
+
+/** What the connections of one listener, or one connect(), have in common. */
+export interface ConnectionSettings {
+  handlers: ConnectionHandlers<never> | undefined
+  allowHalfOpen: boolean
+  highWaterBytes: number
+  lowWaterBytes: number
+  hardLimitBytes: number
+}
+
+/** Separates what JavaScript looks at from what native code does. */
+export function settingsOf(
+  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>>,
+  handlers: ConnectionHandlers<never> | undefined,
+): ConnectionSettings {
+  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes } = options
+  return { handlers, allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes }
+}
+
+export function nativeConfigOf(
+  options: Required<
+    Pick<ConnectionOptions, 'readTimeoutMs' | 'writeTimeoutMs' | 'halfClosedTimeoutMs' | 'lowWaterBytes'>
+  >,
+  startPaused: boolean,
+): NativeConnectionConfig {
+  const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes } = options
+  return { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes, startPaused }
+}
