@@ -66,18 +66,18 @@ struct SendResult {
 };
 
 struct ListenSpec {
-  SocketAddress address;      // empty when `adoptFd` is given
+  SocketAddress address{};    // empty when `adoptFd` is given
   int adoptFd = -1;           // a bound, listening descriptor to take over; owned from here on, also on failure
   int backlog = 511;
   bool ipv6Only = false;
   bool reusePort = false;
-  SocketOptions options;      // set before bind, inherited by accepted sockets
+  SocketOptions options{};    // set before bind, inherited by accepted sockets
 };
 
 struct ConnectSpec {
   SocketAddress address;
-  SocketAddress local;        // empty: the system chooses
-  SocketOptions options;      // set before connect
+  SocketAddress local{};      // empty: the system chooses
+  SocketOptions options{};    // set before connect
 };
 
 enum class CloseMode : uint8_t {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "support/engine_test.h"
+#include "support/each_engine.h"
 
 using namespace sluice;
 using namespace sluice::test;

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 // A kqueue is an epoll descriptor. What epoll does not know, filters with flags and user data, stands in a table here.
 
@@ -36,6 +37,7 @@ struct Knote {
 struct Watched {
   std::optional<Knote> read, write;
   uint32_t inEpoll = 0;     // the events that epoll looks for
+  uint32_t serial = 0;      // of the entry in epoll, so that a former one of the same number is told apart
   bool writeFirst = false;  // where there is room for one only, they take turns
 };
 
@@ -62,12 +64,17 @@ class Queue {
   /// Turns epoll's events into at most `room` of kqueue's and returns how many.
   int collect(const epoll_event* found, int count, struct kevent* out, int room) {
     std::lock_guard lock(mutex_);
+    served_.clear();
+    unserved_.clear();
     int filled = 0;
     for (int i = 0; i < count; ++i) {
       const uint64_t mark = found[i].data.u64;
       filled += mark == userMark ? collectUser(out + filled, room - filled)
-                                 : collectFd(static_cast<int>(mark), found[i].events, out + filled, room - filled);
+                                 : collectFd(mark, found[i].events, out + filled, room - filled);
     }
+    // Whoever found no room comes first the next time.
+    for (const auto* fds : {&unserved_, &served_})
+      for (const int fd : *fds) rearm(fd);
     return filled;
   }
 
@@ -87,19 +94,30 @@ class Queue {
     return 0;
   }
 
-  // epoll reports hangups whatever is asked for, so a descriptor without an enabled filter must not be in it.
+  // epoll reports hangups whatever is asked for, so a descriptor without an enabled filter must not be in it. And it goes
+  // on to report a closed descriptor that lives in a duplicate, which nobody can take out any more: EPOLLONESHOT makes
+  // that a single report, and the others are armed again after each.
   int arm(int fd, Watched& watched) {
     const bool reads = watched.read && watched.read->enabled;
     const bool writes = watched.write && watched.write->enabled;
     const uint32_t events = (reads ? EPOLLIN | EPOLLRDHUP : 0u) | (writes ? EPOLLOUT : 0u);
     const uint32_t before = std::exchange(watched.inEpoll, events);
-    epoll_event event{.events = events, .data = {.u64 = static_cast<uint64_t>(fd)}};
+    const auto mark = [&] { return static_cast<uint64_t>(watched.serial) << 32 | static_cast<uint32_t>(fd); };
+    epoll_event event{.events = events | EPOLLONESHOT, .data = {.u64 = mark()}};
     if (events == 0) return before == 0 || epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr) == 0 ? 0 : errno;
     // A descriptor that was closed and is a new one now has left epoll without our knowing, as it leaves a kqueue.
     if (before != 0 && epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event) == 0) return 0;
+    watched.serial = ++lastSerial_;
+    event.data.u64 = mark();
     if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) == 0) return 0;
     watched.inEpoll = 0;
     return errno;
+  }
+
+  void rearm(int fd) {
+    const auto entry = watched_.find(fd);
+    arm(fd, entry->second);
+    if (!entry->second.read && !entry->second.write) watched_.erase(entry);  // EV_ONESHOT
   }
 
   int applyUser(const struct kevent& change) {
@@ -130,13 +148,13 @@ class Queue {
     return filled;
   }
 
-  int collectFd(int fd, uint32_t events, struct kevent* out, int room) {
+  int collectFd(uint64_t mark, uint32_t events, struct kevent* out, int room) {
+    const int fd = static_cast<int>(mark);
     const auto entry = watched_.find(fd);
-    if (entry == watched_.end()) return 0;
+    if (entry == watched_.end() || entry->second.serial != mark >> 32) return 0;
     Watched& watched = entry->second;
     const bool hangup = events & (EPOLLHUP | EPOLLERR);
     const int before = room;
-    const int filters = watched.read.has_value() + watched.write.has_value();
     const auto collectOne = [&](std::optional<Knote>& knote, int16_t filter, bool ready, bool end) {
       if (room == 0 || !ready || !knote || !knote->enabled) return;
       EV_SET(out, static_cast<uintptr_t>(fd), filter, static_cast<uint16_t>(end ? EV_EOF : 0), 0, bytesToRead(fd),
@@ -150,8 +168,7 @@ class Queue {
     collectOne(watched.write, EVFILT_WRITE, hangup || events & EPOLLOUT, hangup);
     if (watched.writeFirst) collectOne(watched.read, EVFILT_READ, ended || events & EPOLLIN, ended);
     watched.writeFirst = !watched.writeFirst;
-    if (watched.read.has_value() + watched.write.has_value() < filters) arm(fd, watched);  // EV_ONESHOT
-    if (!watched.read && !watched.write) watched_.erase(entry);
+    (before > 0 ? served_ : unserved_).push_back(fd);
     return before - room;
   }
 
@@ -162,19 +179,27 @@ class Queue {
 
   int epoll_;  // borrowed: the program closes it
   std::mutex mutex_;
+  uint32_t lastSerial_ = 0;
+  std::vector<int> served_, unserved_;  // by the collect() under way
   std::map<int, Watched> watched_;
   std::map<uintptr_t, std::optional<Knote>> user_;
 };
 
-// Never destroyed: threads may be in kevent() while the process exits. A closed queue stays until its number is given
-// out again.
-std::mutex& queuesMutex = *new std::mutex;
-auto& queues = *new std::map<int, std::shared_ptr<Queue>>;
+// Made at first use, which may be before main(), and never destroyed: threads may be in kevent() while the process
+// exits. A closed queue stays until its number is given out again.
+struct Queues {
+  std::mutex mutex;
+  std::map<int, std::shared_ptr<Queue>> byNumber;
+};
+Queues& queues() {
+  static auto* all = new Queues;
+  return *all;
+}
 
 std::shared_ptr<Queue> findQueue(int queue) {
-  std::lock_guard lock(queuesMutex);
-  const auto entry = queues.find(queue);
-  return entry == queues.end() ? nullptr : entry->second;
+  std::lock_guard lock(queues().mutex);
+  const auto entry = queues().byNumber.find(queue);
+  return entry == queues().byNumber.end() ? nullptr : entry->second;
 }
 
 timespec now() {
@@ -194,8 +219,8 @@ timespec normalized(time_t seconds, long nanoseconds) {
 int kqueue() {
   const int epoll = epoll_create1(0);
   if (epoll < 0) return -1;
-  std::lock_guard lock(queuesMutex);
-  queues[epoll] = std::make_shared<Queue>(epoll);
+  std::lock_guard lock(queues().mutex);
+  queues().byNumber[epoll] = std::make_shared<Queue>(epoll);
   return epoll;
 }
 
@@ -225,8 +250,7 @@ int kevent(int number, const struct kevent* changes, int changeCount, struct kev
   const timespec start = now();
   for (;;) {
     std::array<epoll_event, 256> found;
-    // Each may become two: one to read, one to write.
-    const int room = std::clamp(eventCount / 2, 1, static_cast<int>(found.size()));
+    const int room = std::min(eventCount, static_cast<int>(found.size()));
     const int count = epoll_pwait2(number, found.data(), room, timeout ? &left : nullptr, nullptr);
     if (count <= 0) return count;
     const int filled = queue->collect(found.data(), count, events, eventCount);

@@ -1,4 +1,4 @@
-#include "support/engine_test.h"
+#include "support/each_engine.h"
 
 #include <string>
 
