@@ -74,6 +74,8 @@ export class Channel {
   /** The view being handed to a handler, and where it lies: writing it back needs no look at its buffer. */
   private view: Uint8Array | undefined
   private viewOffset = 0
+  private connectionCount = 0
+  private readonly emptied: (() => void)[] = []
   private alive = 0
   private referenced = true
   private nextTimer = 1
@@ -175,7 +177,7 @@ export class Channel {
     }
     const connection = this.connections[id]
     if (connection === undefined || connection.tag !== tag) return
-    if (connection.hold !== 0 && (type === eventEnd || type === eventClosed)) {
+    if (connection.hold !== 0 && (type === eventEnd || (type === eventClosed && connection.outwaits((a & 0xff) !== 0)))) {
       connection.stash({ type, a, b })
       return
     }
@@ -204,6 +206,7 @@ export class Channel {
         this.connections[connection.slot] = undefined
         this.stage(records.opForget | connection.tag, connection.slot, 0, 0)
         if (connection.referenced) this.drop()
+        if (--this.connectionCount === 0) for (const resolve of this.emptied.splice(0)) resolve()
         connection.onClosed((a & 0xff) === 0 ? undefined : this.error(a, b, connection.failureFacts()))
     }
   }
@@ -224,6 +227,7 @@ export class Channel {
   /** Enters a connection that native code knows already. */
   adoptConnection(connection: Connection): void {
     this.connections[connection.slot] = connection
+    this.connectionCount++
     this.hold()
   }
 
@@ -334,6 +338,14 @@ export class Channel {
     }
   }
 
+  /** Resolves when everything that had happened on the loop before this call has been delivered. */
+  fence(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.closed) resolve()
+      else this.after(0, resolve)
+    })
+  }
+
   // ---- Staying alive
 
   /** One more thing that keeps the event loop alive. */
@@ -355,9 +367,16 @@ export class Channel {
     return this.connections.filter((connection) => connection !== undefined)
   }
 
+  /** Resolves when no connection is left. */
+  whenEmpty(): Promise<void> {
+    if (this.connectionCount === 0) return Promise.resolve()
+    return new Promise((resolve) => this.emptied.push(resolve))
+  }
+
   /** Stops the loop; nothing is delivered any more. */
   close(): void {
     if (this.closed) return
+    this.flush()
     this.closed = true
     this.native.close()
   }
@@ -369,6 +388,7 @@ const unattended: ConnectionSettings = {
   highWaterBytes: 1,
   lowWaterBytes: 0,
   hardLimitBytes: 1,
+  gone: undefined,
 }
 
 function engineError(engine: string, failure: Parameters<typeof nativeError>[0]): SluiceError {

@@ -21,6 +21,7 @@ const closeAsked = 8
 const destroyed = 16
 const closed = 32
 const unreferenced = 64
+const finWritten = 128
 const notWritable = endAsked | closeAsked | destroyed | closed
 
 // Bits of `hold`: the reasons of a pause, and that earlier events wait to be delivered first.
@@ -40,13 +41,13 @@ interface Extras {
   drained: (() => void)[]
   finished: (() => void)[]
   closed: ((error?: SluiceError) => void)[]
-  connected?: { resolve: () => void; reject: (error: SluiceError) => void }
+  connected?: { claim: () => boolean; resolve: () => void; reject: (error: SluiceError) => void }
   destroyError?: SluiceError
   target?: { address: string; port?: number }
   endpoints?: { local?: NativeAddress; remote?: NativeAddress }
 }
 
-const extras = new WeakMap<Connection<never>, Extras>()
+const extras = new WeakMap<object, Extras>()
 const noHandlers: ConnectionHandlers<never> = {}
 
 /** Where a connection is in its life. */
@@ -165,11 +166,19 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return (this.flags & closed) !== 0 ? 0 : (this.posted - this.channel.taken[this.slot]!) | 0
   }
 
-  /** Resolves when what is queued has fallen to the low-water mark; at once if `write()` would return true.
-   *  Rejects when the connection ends before. */
+  /**
+   * Resolves when what is queued has fallen to the low-water mark, by default when the kernel has all of it. Rejects
+   * when the connection ends before.
+   */
   drained(): Promise<void> {
-    if (this.queuedBytes < this.settings.highWaterBytes) return Promise.resolve()
-    return this.waitFor('drained')
+    if (this.queuedBytes === 0) return Promise.resolve()
+    this.tellDrain()
+    return this.whenDrained()
+  }
+
+  /** @internal Asks for a `drain` that no refused write has asked for. */
+  tellDrain(): void {
+    if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opTellDrain | this.tag, this.slot, 0, 0)
   }
 
   /** Ends the own direction: FIN follows after everything written. Reading goes on. A second call does nothing. */
@@ -182,7 +191,26 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** Resolves when everything written, and FIN, is in the kernel's hands. Call `end()` first or afterwards. */
   finished(): Promise<void> {
-    return this.waitFor('finished')
+    return new Promise((resolve, reject) => {
+      this.whenFinished((error) => (error === undefined ? resolve() : reject(error)))
+    })
+  }
+
+  /** @internal The same, called back within the turn. */
+  whenFinished(callback: (error?: SluiceError) => void): void {
+    const tell = () => callback((this.flags & finWritten) !== 0 ? undefined : this.closedError())
+    if ((this.flags & (finWritten | destroyed | closed)) !== 0) tell()
+    else this.extras.finished.push(tell)
+  }
+
+  /** @internal */
+  get isWritable(): boolean {
+    return (this.flags & notWritable) === 0
+  }
+
+  /** @internal Whether so many bytes fit below the hard limit. */
+  hasCapacityFor(lengthBytes: number): boolean {
+    return this.queuedBytes + lengthBytes <= this.settings.hardLimitBytes
   }
 
   private refuseWrite(): never {
@@ -226,6 +254,11 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.hold &= ~reason
     if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opResume | this.tag, this.slot, reason, 0)
     if (this.hold === stashed) queueMicrotask(() => this.unstash())
+  }
+
+  /** @internal Whether a `closed` has to wait for events that are still to be delivered; a failure does not. */
+  outwaits(failed: boolean): boolean {
+    return !failed && (this.hold & stashed) !== 0
   }
 
   /** @internal Keeps an event that came while paused. */
@@ -276,6 +309,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     }
     this.sink = sink
     this.handlers = handlers
+    this.resumeFor(pausedWithoutReader)
   }
 
   // ---- Ending
@@ -349,6 +383,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return local?.address === undefined ? undefined : local.port
   }
 
+  /** `'IPv4'`, `'IPv6'`, or undefined on Unix sockets. */
+  get localFamily(): 'IPv4' | 'IPv6' | undefined {
+    const { local } = this.endpoints
+    return local?.address === undefined ? undefined : local.family
+  }
+
   get remoteAddress(): string | undefined {
     return this.endpoints.remote?.address
   }
@@ -412,11 +452,11 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return (this.flags & unreferenced) === 0
   }
 
-  /** @internal For connect(): resolves when connected. */
-  connected(target: { address: string; port?: number }): Promise<void> {
+  /** @internal For connect(): resolves when connected; `claim` answers false when another address was faster. */
+  connected(target: { address: string; port?: number }, claim: () => boolean): Promise<void> {
     this.extras.target = target
     return new Promise((resolve, reject) => {
-      this.extras.connected = { resolve, reject }
+      this.extras.connected = { claim, resolve, reject }
     })
   }
 
@@ -428,8 +468,13 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   onConnected(): void {
+    const attempt = this.extras.connected
+    if (attempt?.claim() === false) {
+      this.destroy()
+      return
+    }
     this.flags &= ~connecting
-    this.extras.connected?.resolve()
+    attempt?.resolve()
     this.extras.connected = undefined
     this.handlers.open?.(this as never)
   }
@@ -438,7 +483,8 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   onEnd(): void {
     this.flags |= peerEnded
     this.handlers.end?.(this as never)
-    if (!this.settings.allowHalfOpen) this.end()
+    // A stream or iterator ends the own direction itself, when its user has read to the end.
+    if (!this.settings.allowHalfOpen && this.sink === undefined) this.end()
   }
 
   /** @internal */
@@ -449,6 +495,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   onFinished(): void {
+    this.flags |= finWritten
     this.settle('finished')
   }
 
@@ -461,10 +508,13 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** @internal */
   onClosed(failure: SluiceError | undefined): void {
     this.flags |= closed
+    this.hold = 0
     const known = extras.get(this)
     const error = known?.destroyError ?? failure
+    if (known !== undefined) known.destroyError = error
     if (known?.connected !== undefined) {
       known.connected.reject(error ?? new SluiceError('ABORTED', { phase: 'connect', ...known.target }))
+      known.closed.splice(0).forEach((wake) => { wake(error) })
       return
     }
     known?.drained.splice(0).forEach((wake) => { wake() })
@@ -483,6 +533,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       }
     } finally {
       known?.closed.splice(0).forEach((wake) => { wake(error) })
+      this.settings.gone?.()
     }
   }
 
@@ -495,17 +546,16 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return own
   }
 
-  private waitFor(what: 'drained' | 'finished'): Promise<void> {
+  private whenDrained(): Promise<void> {
     return new Promise((resolve, reject) => {
-      if ((this.flags & (closed | destroyed)) !== 0) {
-        reject(new SluiceError('CLOSED', { phase: 'write' }))
-        return
-      }
-      this.extras[what].push(() => {
-        if ((this.flags & closed) === 0) resolve()
-        else reject(this.extras.destroyError ?? new SluiceError('CLOSED', { phase: 'write' }))
-      })
+      const tell = () => ((this.flags & (closed | destroyed)) === 0 ? resolve() : reject(this.closedError()))
+      if ((this.flags & (closed | destroyed)) !== 0) tell()
+      else this.extras.drained.push(tell)
     })
+  }
+
+  private closedError(): SluiceError {
+    return extras.get(this)?.destroyError ?? new SluiceError('CLOSED', { phase: 'write' })
   }
 
   private settle(what: 'drained' | 'finished'): void {

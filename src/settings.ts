@@ -1,6 +1,6 @@
 import type { ConnectionHandlers } from './handlers.js'
 import type { NativeConnectionConfig } from './native/binding.js'
-import { boolean, integer, milliseconds, type Shape, withDefault } from './options.js'
+import { boolean, expected, integer, milliseconds, type Shape, withDefault } from './options.js'
 import { type SocketOptions, socketOptions } from './socket-options.js'
 
 const maxBytes = 1_073_741_824
@@ -36,6 +36,31 @@ export const connectionOptions = {
   halfClosedTimeoutMs: timeout(),
 } satisfies Shape<ConnectionOptions>
 
+/** What a socket that comes from elsewhere is given. Its socket options stay as they are. */
+export interface AdoptOptions extends Omit<ConnectionOptions, keyof SocketOptions> {
+  /** A connected stream socket; the connection owns it from now on. */
+  fd: number
+}
+
+const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs } =
+  connectionOptions
+
+export const adoptOptions = {
+  ...{ allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs },
+  fd: integer({ min: 0, max: 2_147_483_647 }),
+} satisfies Shape<AdoptOptions>
+
+/** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` unless the three sizes are in order. */
+export function checkSizes(
+  options: Required<Pick<ConnectionOptions, 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>>,
+): void {
+  const { highWaterBytes, lowWaterBytes, hardLimitBytes } = options
+  if (lowWaterBytes > highWaterBytes)
+    throw expected(`at most "highWaterBytes", ${highWaterBytes}`, lowWaterBytes, 'lowWaterBytes')
+  if (hardLimitBytes < highWaterBytes)
+    throw expected(`at least "highWaterBytes", ${highWaterBytes}`, hardLimitBytes, 'hardLimitBytes')
+}
+
 /** What the connections of one listener, or one connect(), have in common. */
 export interface ConnectionSettings {
   handlers: ConnectionHandlers<never> | undefined
@@ -43,6 +68,8 @@ export interface ConnectionSettings {
   highWaterBytes: number
   lowWaterBytes: number
   hardLimitBytes: number
+  /** Called when one of these connections is gone, after its handlers. */
+  gone: (() => void) | undefined
 }
 
 /** Separates what JavaScript looks at from what native code does. */
@@ -51,7 +78,7 @@ export function settingsOf(
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
   const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes } = options
-  return { handlers, allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes }
+  return { handlers, allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, gone: undefined }
 }
 
 export function nativeConfigOf(

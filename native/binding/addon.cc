@@ -77,6 +77,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("opForget", OpType::forget);
   set("opArmTimer", OpType::armTimer);
   set("opCancelTimer", OpType::cancelTimer);
+  set("opTellDrain", OpType::tellDrain);
   set("wantDrainFlag", wantDrainFlag);
   set("controlOpCount", controlOpCount);
   set("controlOutBytes", controlOutBytes);

@@ -37,6 +37,7 @@ enum class OpType : uint8_t {
   forget,           // JavaScript has handled `closed`: the slot may be used again
   armTimer,         // id: timer key, a: ms from now
   cancelTimer,      // id: timer key
+  tellDrain,        // report `drain` once what is queued has fallen to the low-water mark, or has already
 };
 /// On a write: report `drain` once what is queued has fallen to the low-water mark.
 inline constexpr int32_t wantDrainFlag = 0x80;

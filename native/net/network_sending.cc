@@ -60,6 +60,11 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         break;
       }
       case OpType::cancelTimer: scriptTimers_.erase(static_cast<uint32_t>(op.id)); break;
+      case OpType::tellDrain:
+        if (connection == nullptr) break;
+        connection->wantDrain = true;
+        flushStaged(slot, *connection);
+        break;
     }
   }
   for (const Slot slot : dirty_) {

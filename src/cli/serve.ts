@@ -89,9 +89,9 @@ function closeOnSignal(runtime: Runtime): Promise<void> {
   return new Promise((resolve, reject) => {
     let asked = false
     const stop = () => {
-      if (asked) return runtime.destroy()
+      if (asked) void runtime.destroy()
+      else runtime.close({ timeoutMs: closeTimeoutMs }).then(() => finish(), finish)
       asked = true
-      runtime.close({ timeoutMs: closeTimeoutMs }).then(finish, finish)
     }
     const finish = (error?: unknown) => {
       process.off('SIGINT', stop).off('SIGTERM', stop)

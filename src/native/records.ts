@@ -24,6 +24,7 @@ export const opResume = 9
 export const opForget = 10
 export const opArmTimer = 11
 export const opCancelTimer = 12
+export const opTellDrain = 13
 export const wantDrainFlag = 0x80
 
 export const controlOpCount = 0

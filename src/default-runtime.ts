@@ -1,0 +1,29 @@
+import type { Connection } from './connection.js'
+import type { ConnectionHandlers } from './handlers.js'
+import type { Listener, ListenOptions } from './listener.js'
+import type { ConnectOptions } from './connect-options.js'
+import { Runtime } from './runtime.js'
+
+let shared: Runtime | undefined
+
+// Started by its first use: who makes runtimes of their own need none.
+function defaultRuntime(): Runtime {
+  shared ??= new Runtime()
+  return shared
+}
+
+/** {@link Runtime.listen} of a runtime that all callers of this thread share, with the defaults of {@link Runtime}. */
+export function listen<Data = unknown>(
+  options: ListenOptions,
+  handlers?: ConnectionHandlers<Data>,
+): Promise<Listener> {
+  return defaultRuntime().listen(options, handlers)
+}
+
+/** {@link Runtime.connect} of a runtime that all callers of this thread share, with the defaults of {@link Runtime}. */
+export function connect<Data = unknown>(
+  options: ConnectOptions,
+  handlers?: ConnectionHandlers<Data>,
+): Promise<Connection<Data>> {
+  return defaultRuntime().connect(options, handlers)
+}

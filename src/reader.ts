@@ -1,0 +1,99 @@
+import type { Connection } from './connection.js'
+import type { SluiceError } from './errors.js'
+import type { ConnectionHandlers } from './handlers.js'
+import { pausedByQueue } from './native/records.js'
+
+type Batch = IteratorResult<Buffer[], undefined>
+
+const done: Batch = { done: true, value: undefined }
+
+// Shared by all readers; a connection knows its own as `sink`.
+const handlers: ConnectionHandlers<never> = {
+  data: (connection, bytes) => readerOf(connection).take(bytes),
+  end: (connection) => readerOf(connection).finish(undefined),
+  close: (connection, error) => readerOf(connection).finish(error),
+}
+
+function readerOf(connection: Connection<never>): ConnectionReader {
+  return connection.sink as ConnectionReader
+}
+
+/**
+ * Reads a connection by `for await`: each step takes all that has come since the last one, as chunks that belong to
+ * the reader. When as much as `highWaterBytes` waits to be taken, the connection is paused, and so is the peer.
+ */
+export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
+  private chunks: Buffer[] = []
+  private sizeBytes = 0
+  private ended = false
+  private error: SluiceError | undefined
+  private readonly waiting: { resolve: (batch: Batch) => void; reject: (error: SluiceError) => void }[] = []
+
+  /** @throws {SluiceError} `ERR_SLUICE_INVALID_ARGUMENT` when something else reads the connection already. */
+  constructor(private readonly connection: Connection) {
+    connection.takeOver(this, handlers)
+    if (connection.state === 'closed') this.ended = true
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  /** Several calls may wait at once; they are answered in turn. */
+  next(): Promise<Batch> {
+    return new Promise((resolve, reject) => {
+      this.waiting.push({ resolve, reject })
+      this.answer()
+    })
+  }
+
+  /** Left early: nobody will read the rest, so the connection goes. */
+  return(): Promise<Batch> {
+    this.chunks = []
+    this.finish(undefined)
+    this.connection.destroy()
+    return Promise.resolve(done)
+  }
+
+  /** @internal */
+  take(bytes: Uint8Array): void {
+    if (this.ended) return
+    this.chunks.push(Buffer.from(bytes))
+    this.sizeBytes += bytes.length
+    // Answered when all events of the turn are in, so that they come as one batch.
+    if (this.waiting.length > 0 && this.chunks.length === 1) queueMicrotask(() => this.answer())
+    else if (this.sizeBytes >= this.connection.settings.highWaterBytes) this.connection.pauseFor(pausedByQueue)
+  }
+
+  /** @internal The peer's end, or that of the connection; the first one counts. */
+  finish(error: SluiceError | undefined): void {
+    if (this.ended) return
+    this.ended = true
+    this.error = error
+    this.answer()
+  }
+
+  private answer(): void {
+    while (this.waiting.length > 0 && (this.chunks.length > 0 || this.ended)) {
+      const { resolve, reject } = this.waiting.shift()!
+      const { error } = this
+      if (this.chunks.length > 0) {
+        resolve(this.give())
+      } else if (error !== undefined) {
+        this.error = undefined
+        reject(error)
+      } else {
+        resolve(done)
+        if (!this.connection.settings.allowHalfOpen) this.connection.end()
+      }
+    }
+  }
+
+  private give(): Batch {
+    const value = this.chunks
+    this.chunks = []
+    this.sizeBytes = 0
+    this.connection.resumeFor(pausedByQueue)
+    return { done: false, value }
+  }
+}

@@ -1,0 +1,359 @@
+import { Channel } from './channel.js'
+import type { Clock } from './clock.js'
+import { Connection } from './connection.js'
+import { type Attempt, connectRace } from './connect-race.js'
+import { type ConnectOptions, connectOptions, connectRules } from './connect-options.js'
+import type { EngineName } from './engines.js'
+import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
+import type { ConnectionHandlers } from './handlers.js'
+import { Listener, type ListenOptions, listenOptions, listenRules } from './listener.js'
+import { isFailure, type NativeAddress, type NativeGate, type NativeListenOptions, native } from './native/binding.js'
+import { expected, integer, type Parsed, parse } from './options.js'
+import { type ResolvedAddress, resolveHost } from './resolve.js'
+import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
+import {
+  type AdoptOptions,
+  adoptOptions,
+  checkSizes,
+  nativeConfigOf,
+  settingsOf,
+} from './settings.js'
+import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
+import { parseSimulation } from './simulation.js'
+import { encodeSocketOptions } from './socket-options.js'
+
+/** Counters of a runtime, summed over its loops. */
+export interface RuntimeStats {
+  /** Open now, or being closed. */
+  connections: number
+  /** Calls into JavaScript. */
+  batches: number
+  /** Events that they brought. */
+  events: number
+  /** Times that the engine was asked for what has happened. */
+  turns: number
+  /** System calls that wait for events. */
+  waits: number
+  /** System calls that receive. */
+  receives: number
+  /** Of these, those that found nothing. */
+  receivesWithoutData: number
+  /** System calls that send; with io_uring, submissions. */
+  sends: number
+  /** Changes of what the kernel watches for. */
+  interestChanges: number
+  /** Events for sockets that had been replaced; dropped. */
+  staleEvents: number
+  /** io_uring: receives that found no buffer, and were repeated. */
+  buffersExhausted: number
+  /** io_uring: multishot operations that the kernel had ended, and that were started again. */
+  multishotRearmed: number
+}
+
+const statNames = [
+  ...(['connections', 'turns', 'waits', 'receives', 'receivesWithoutData', 'sends', 'interestChanges'] as const),
+  ...(['staleEvents', 'buffersExhausted', 'multishotRearmed'] as const),
+]
+
+/**
+ * An engine and its loops: one inline on Node's event loop, or several on I/O threads. Most programs need one, and get it
+ * from {@link listen} and {@link connect}; several live side by side, also one or more per worker thread.
+ */
+export class Runtime implements Clock, AsyncDisposable {
+  /** The engine in use; where `'auto'` was asked for, the one that was picked. */
+  readonly engine: Exclude<EngineName, 'auto'>
+  /** I/O threads; 0 when the loop runs inline. */
+  readonly threads: number
+  private readonly channels: Channel[] = []
+  private readonly gate: NativeGate | undefined
+  private readonly listeners = new Set<Listener>()
+  private nextKey = 1
+  private nextChannel = 0
+  private closing: Promise<void> | undefined
+
+  /**
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`; `ERR_SLUICE_ENGINE_UNAVAILABLE` when the named engine does not
+   *   work here, and says why: no other is taken instead.
+   */
+  constructor(options?: RuntimeOptions) {
+    const parsed = parse(runtimeOptions, options)
+    const engine = parsed.engine ?? engineOfEnvironment() ?? 'auto'
+    const sim = parsed.sim === undefined && engine !== 'sim' ? undefined : parseSimulation(parsed.sim)
+    if (sim !== undefined && engine !== 'sim') throw expected('absent unless "engine" is \'sim\'', parsed.sim, 'sim')
+    if (engine === 'sim' && parsed.threads > 0) throw expected("0 with engine 'sim'", parsed.threads, 'threads')
+    const { threads, slabBytes, receiveTurnBytes, acceptTurnCount, debug } = parsed
+    const receiveChunkBytes = Math.min(65_536, receiveTurnBytes, slabBytes / 4)
+    try {
+      for (let i = 0; i < Math.max(1, threads); i++) {
+        this.channels.push(
+          new Channel({
+            ...{ engine, threaded: threads > 0, slabBytes, receiveChunkBytes, receiveTurnBytes, acceptTurnCount },
+            ...{ debug, sim },
+          }),
+        )
+      }
+    } catch (error) {
+      for (const channel of this.channels) channel.close()
+      throw error
+    }
+    this.engine = this.channels[0]!.engine as Runtime['engine']
+    this.threads = threads
+    this.gate = this.createGate(parsed)
+  }
+
+  /**
+   * Binds, starts to accept, and resolves once `address` is final. Without `handlers` the connections come from
+   * `for await (const connection of listener)`, and wait unread until somebody reads them.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` before any system call; `option` names the culprit.
+   * @throws {SluiceError} `ERR_SLUICE_ADDRESS_IN_USE` and others of the system, with `errno`, `syscall` and `address`.
+   */
+  async listen<Data = unknown>(options: ListenOptions, handlers?: ConnectionHandlers<Data>): Promise<Listener> {
+    const parsed = parse(listenOptions, options, listenRules)
+    checkSizes(parsed)
+    checkHandlers(handlers)
+    this.refuseClosed('listen')
+    if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
+    const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+    const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
+    const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
+      ...nativeConfigOf(parsed, handlers === undefined),
+      key: this.nextKey++,
+      backlog: parsed.backlog,
+      ipv6Only: parsed.ipv6Only,
+      reusePort: parsed.reusePort,
+      options: encodeSocketOptions(parsed, 'listener'),
+      gates,
+    }
+    const bound = await this.bind(parsed, common)
+    this.bindOtherLoops(bound, parsed, common)
+    const unlinkPath = parsed.path === undefined || parsed.path.startsWith('\0') ? undefined : parsed.path
+    const listener = new Listener(
+      ...([this.channels, common.key, bound, settings, unlinkPath, parsed.signal] as const),
+      (gone) => this.listeners.delete(gone),
+    )
+    for (const channel of this.channels) channel.listeners.set(common.key, listener)
+    this.listeners.add(listener)
+    return listener
+  }
+
+  /**
+   * Connects. Names are resolved on threads of sluice's own, and several addresses tried side by side (RFC 8305).
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_NAME_NOT_RESOLVED`, `ERR_SLUICE_RESOLVE_TIMEOUT`,
+   *   `ERR_SLUICE_CONNECTION_REFUSED`, `ERR_SLUICE_CONNECT_TIMEOUT`, `ERR_SLUICE_ABORTED` and others of the system;
+   *   where several addresses failed, `errors` holds one for each.
+   */
+  async connect<Data = unknown>(
+    options: ConnectOptions,
+    handlers?: ConnectionHandlers<Data>,
+  ): Promise<Connection<Data>> {
+    const parsed = parse(connectOptions, options, connectRules)
+    checkSizes(parsed)
+    checkHandlers(handlers)
+    this.refuseClosed('connect')
+    const { host, port, path, family, signal, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
+    const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+    const channel = this.pickChannel()
+    const clock = channel
+    const addresses: (ResolvedAddress & { path?: string })[] =
+      path !== undefined
+        ? [{ address: path, family: 4, path }]
+        : await resolveHost(host, { ...{ resolve: native.resolve, family, lookup, signal, clock }, timeoutMs: resolveTimeoutMs })
+    let winner: Connection | undefined
+    const attempt = (to: ResolvedAddress & { path?: string }): Attempt<Connection> => {
+      const target: ErrorFacts = to.path === undefined ? { address: to.address, port } : { address: to.path }
+      const answer = channel.native.connect({
+        ...nativeConfigOf(parsed, handlers === undefined),
+        ...(to.path === undefined ? { host: to.address, port } : { path: to.path }),
+        ...{ localAddress: parsed.localAddress, localPort: parsed.localPort, connectTimeoutMs: 0 },
+        options: encodeSocketOptions(parsed, 'connection'),
+      })
+      if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect', ...target })
+      const connection = new Connection(channel, answer.slot, answer.tag, settings, true)
+      channel.adoptConnection(connection)
+      const claim = () => {
+        winner ??= connection
+        return winner === connection
+      }
+      const promise = connection.connected(target as { address: string; port?: number }, claim).then(() => connection)
+      return { promise, cancel: () => connection.destroy() }
+    }
+    const race = { attemptDelayMs, connectTimeoutMs, signal, clock, address: path ?? host, port: path ? undefined : port }
+    return (await connectRace(addresses, attempt, race)) as Connection<Data>
+  }
+
+  /**
+   * Takes over a connected stream socket by its descriptor, e.g. one inherited from inetd. Its `open` handler is not
+   * called: it is open when this returns.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_NOT_POLLABLE` and others when the descriptor is no such socket.
+   */
+  adopt<Data = unknown>(options: AdoptOptions, handlers?: ConnectionHandlers<Data>): Connection<Data> {
+    const parsed = parse(adoptOptions, options)
+    checkSizes(parsed)
+    checkHandlers(handlers)
+    this.refuseClosed('connect')
+    const channel = this.pickChannel()
+    const answer = channel.native.adopt({ ...nativeConfigOf(parsed, handlers === undefined), fd: parsed.fd })
+    if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect' })
+    const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+    const connection = new Connection(channel, answer.slot, answer.tag, settings)
+    channel.adoptConnection(connection)
+    return connection as Connection<Data>
+  }
+
+  // ---- Time
+
+  /** Milliseconds of the runtime's clock: monotonic, and virtual with the simulated engine. */
+  nowMs(): number {
+    return this.channels[0]!.nowMs()
+  }
+
+  /** Calls back once after `ms` of the runtime's clock, unless the returned function is called first. */
+  after(ms: number, callback: () => void): () => void {
+    this.refuseClosed('start')
+    return this.channels[0]!.after(delayMs.parse(ms, 'ms'), callback)
+  }
+
+  // ---- Ending
+
+  /** Accepts no more, lets connections finish, then ends them and the loops. Resolves when all is gone. */
+  close(options?: ShutdownOptions): Promise<void> {
+    const { timeoutMs } = parse(shutdownOptions, options)
+    this.closing ??= this.finish(timeoutMs)
+    return this.closing
+  }
+
+  /** Ends everything now. `error` is what the handlers of open connections get. */
+  destroy(error?: SluiceError): Promise<void> {
+    const ending = this.closing ?? this.finish(0)
+    this.closing ??= ending
+    this.destroyConnections(error)
+    for (const listener of this.listeners) void listener.destroy(error)
+    return ending
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  private async finish(timeoutMs: number): Promise<void> {
+    const cutOff = () => this.destroyConnections(new SluiceError('CLOSE_TIMEOUT', { phase: 'close' }))
+    const cancel = timeoutMs > 0 ? this.channels[0]!.after(timeoutMs, cutOff) : () => {}
+    await Promise.all([...this.listeners].map((listener) => listener.close({ timeoutMs: 0 })))
+    await Promise.all(this.channels.map((channel) => channel.whenEmpty()))
+    cancel()
+    for (const channel of this.channels) channel.close()
+  }
+
+  private destroyConnections(error: SluiceError | undefined): void {
+    for (const channel of this.channels) {
+      for (const connection of channel.openConnections) connection.destroy(error)
+    }
+  }
+
+  // ---- Staying alive
+
+  /** Lets the event loop stay alive for open connections and listeners, as it does by default. */
+  ref(): this {
+    for (const channel of this.channels) channel.setReferenced(true)
+    return this
+  }
+
+  /** Lets the event loop end although connections and listeners are open. */
+  unref(): this {
+    for (const channel of this.channels) channel.setReferenced(false)
+    return this
+  }
+
+  /** Counters, summed over all loops; each call waits for each I/O thread, so ask rarely. */
+  stats(): RuntimeStats {
+    const each = this.channels.map((channel) => channel.native.stats())
+    const sums = statNames.map((name) => [name, each.reduce((total, stats) => total + (stats[name] ?? 0), 0)])
+    const total = (key: 'batches' | 'events') => this.channels.reduce((sum, channel) => sum + channel[key], 0)
+    return { ...Object.fromEntries(sums), batches: total('batches'), events: total('events') } as RuntimeStats
+  }
+
+  // ---- Parts of listen() and connect()
+
+  private async bind(
+    parsed: Parsed<typeof listenOptions>,
+    common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'>,
+  ): Promise<NativeAddress> {
+    const { native: loop } = this.channels[0]!
+    const { fd, path, host, port } = parsed
+    if (fd !== undefined) return boundOr(loop.listen({ ...common, fd }), {})
+    if (path !== undefined) return boundOr(loop.listen({ ...common, path }), { address: path })
+    if (host !== undefined) {
+      const [first] = await resolveHost(host, { resolve: native.resolve, family: 0, timeoutMs: 0, signal: parsed.signal })
+      this.refuseClosed('listen')
+      return boundOr(loop.listen({ ...common, host: first!.address, port }), { address: host, port })
+    }
+    const dual = loop.listen({ ...common, host: '::', port })
+    const lacksIpv6 = isFailure(dual) && ['NOT_SUPPORTED', 'ADDRESS_NOT_AVAILABLE'].includes(dual.codeName)
+    if (!lacksIpv6) return boundOr(dual, { address: '::', port })
+    return boundOr(loop.listen({ ...common, host: '0.0.0.0', port }), { address: '0.0.0.0', port })
+  }
+
+  // The other loops get sockets of their own if they may share the port, else a second descriptor of the same one.
+  private bindOtherLoops(
+    bound: NativeAddress,
+    { reusePort }: { reusePort: boolean },
+    common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'>,
+  ): void {
+    const [first, ...others] = this.channels
+    others.forEach((channel, i) => {
+      const where =
+        reusePort && bound.address !== undefined
+          ? { host: bound.address, port: bound.port }
+          : native.duplicateFd(first!.native.listenerFd(common.key))
+      const answer = isFailure(where)
+        ? where
+        : channel.native.listen({ ...common, ...(typeof where === 'number' ? { fd: where } : where) })
+      if (!isFailure(answer)) return
+      for (const begun of this.channels.slice(0, i + 1)) begun.native.closeListener(common.key)
+      throw nativeError({ ...answer, phase: 'listen' })
+    })
+  }
+
+  private createGate(limits: { maxConnections: number; maxConnectionsPerSecond: number }): NativeGate | undefined {
+    const { maxConnections, maxConnectionsPerSecond } = limits
+    if (maxConnections === 0 && maxConnectionsPerSecond === 0) return undefined
+    return native.createGate(maxConnections, maxConnectionsPerSecond, this.channels.length)
+  }
+
+  private pickChannel(): Channel {
+    const channel = this.channels[this.nextChannel % this.channels.length]!
+    this.nextChannel++
+    return channel
+  }
+
+  private refuseClosed(phase: ErrorFacts['phase']): void {
+    if (this.closing !== undefined) throw new SluiceError('CLOSED', { phase, detail: 'the runtime is closed' })
+  }
+}
+
+const delayMs = integer({ min: 0, max: 2_147_483_647 })
+
+function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): NativeAddress {
+  if (isFailure(answer)) throw nativeError({ ...answer, phase: 'listen', address: facts.address, port: facts.port })
+  return answer
+}
+
+const handlerNames = ['open', 'data', 'drain', 'end', 'timeout', 'error', 'close']
+
+function checkHandlers(handlers: unknown): void {
+  if (handlers === undefined) return
+  if (typeof handlers !== 'object' || handlers === null) throw expected('an object of functions', handlers, 'handlers')
+  for (const name of handlerNames) {
+    const handler = (handlers as Record<string, unknown>)[name]
+    if (handler !== undefined && typeof handler !== 'function') throw expected('a function', handler, `handlers.${name}`)
+  }
+}
+
+function engineOfEnvironment(): EngineName | undefined {
+  const value = process.env.SLUICE_ENGINE
+  if (value === undefined || value === '') return undefined
+  return runtimeOptions.engine.parse(value, 'SLUICE_ENGINE')
+}
