@@ -6,9 +6,8 @@ namespace sluice {
 
 std::string_view errorCodeName(ErrorCode code) {
   switch (code) {
-#define X(name, text)     \
-  case ErrorCode::name:   \
-    return text;
+#define X(name, text) \
+  case ErrorCode::name: return text;
     SLUICE_ERROR_CODES(X)
 #undef X
   }
@@ -54,8 +53,6 @@ ErrorCode classify(int osError) {
 
 }  // namespace
 
-Error systemError(int osError, const char* syscall) {
-  return {classify(osError), osError, syscall};
-}
+Error systemError(int osError, const char* syscall) { return {classify(osError), osError, syscall}; }
 
 }  // namespace sluice

@@ -30,8 +30,12 @@ class BatchCaller {
   /// uncaught exception. Does nothing once the environment can run no JavaScript any more.
   void call(uint32_t first, uint32_t count);
 
-  std::span<const OpRecord> stagedOps() const { return memory_.ops.first(static_cast<size_t>(memory_.control[controlOpCount])); }
-  std::span<const uint8_t> stagedOut() const { return memory_.out.first(static_cast<size_t>(memory_.control[controlOutBytes])); }
+  std::span<const OpRecord> stagedOps() const {
+    return memory_.ops.first(static_cast<size_t>(memory_.control[controlOpCount]));
+  }
+  std::span<const uint8_t> stagedOut() const {
+    return memory_.out.first(static_cast<size_t>(memory_.control[controlOutBytes]));
+  }
   bool hasStaged() const { return memory_.control[controlOpCount] != 0; }
   /// Appends the addresses of the staged writes by reference, in their order.
   void resolveReferences(std::vector<const uint8_t*>& addresses);

@@ -118,7 +118,8 @@ Napi::Value Channel::flush(const Napi::CallbackInfo& info) {
 
 namespace {
 
-Result<SocketAddress> readAddress(const Napi::Object& spec, const char* pathKey, const char* hostKey, const char* portKey) {
+Result<SocketAddress> readAddress(const Napi::Object& spec, const char* pathKey, const char* hostKey,
+                                  const char* portKey) {
   if (values::has(spec, pathKey)) return SocketAddress::unixPath(values::text(spec, pathKey));
   return SocketAddress::ip(values::text(spec, hostKey), static_cast<uint16_t>(values::number(spec, portKey)));
 }
@@ -177,7 +178,9 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
   });
   result.Set("accepted", static_cast<double>(accepted));
   result.Set("acceptFailures", static_cast<double>(failures));
-  result.Set("state", state == Listener::State::accepting ? "accepting" : state == Listener::State::waiting ? "waiting" : "backingOff");
+  result.Set("state", state == Listener::State::accepting ? "accepting"
+                      : state == Listener::State::waiting ? "waiting"
+                                                          : "backingOff");
   return result;
 }
 
@@ -204,7 +207,8 @@ Napi::Value Channel::connect(const Napi::CallbackInfo& info) {
   if (!address) return values::failure(env, address.error());
   spec.address = *address;
   if (values::has(options, "localAddress")) {
-    auto local = SocketAddress::ip(values::text(options, "localAddress"), static_cast<uint16_t>(values::number(options, "localPort")));
+    auto local = SocketAddress::ip(values::text(options, "localAddress"),
+                                   static_cast<uint16_t>(values::number(options, "localPort")));
     if (!local) return values::failure(env, local.error());
     spec.local = *local;
   }
@@ -239,12 +243,15 @@ struct Target {
   Slot slot;
   uint32_t tag;
   explicit Target(const Napi::CallbackInfo& info)
-      : slot(info[0].As<Napi::Number>().Uint32Value()), tag(static_cast<uint32_t>(info[1].As<Napi::Number>().Int32Value())) {}
+      : slot(info[0].As<Napi::Number>().Uint32Value()),
+        tag(static_cast<uint32_t>(info[1].As<Napi::Number>().Int32Value())) {}
 
   // Only while the engine has the socket.
   Connection* in(Network& network) const {
     Connection* connection = network.find(slot, tag);
-    return connection != nullptr && (connection->live() || connection->state == ConnectionState::connecting) ? connection : nullptr;
+    return connection != nullptr && (connection->live() || connection->state == ConnectionState::connecting)
+               ? connection
+               : nullptr;
   }
 };
 
@@ -254,7 +261,8 @@ Napi::Value Channel::setTimeouts(const Napi::CallbackInfo& info) {
   const Target target(info);
   const auto ms = [&info](size_t index) { return info[index].As<Napi::Number>().Uint32Value(); };
   onLoop([&](Network& network, Loop&) {
-    if (Connection* connection = target.in(network)) network.setTimeouts(target.slot, *connection, ms(2), ms(3), ms(4));
+    if (Connection* connection = target.in(network))
+      network.setTimeouts(target.slot, *connection, ms(2), ms(3), ms(4));
   });
   return info.Env().Undefined();
 }

@@ -13,7 +13,8 @@ constexpr int maxPasses = 8;
 
 InlineDriver::InlineDriver(std::unique_ptr<Loop> loop, BatchCaller& caller)
     : loop_(std::move(loop)),
-      network_(*loop_, [](void* self) { uv_async_send(&static_cast<InlineDriver*>(self)->async_); }, this),
+      network_(
+          *loop_, [](void* self) { uv_async_send(&static_cast<InlineDriver*>(self)->async_); }, this),
       caller_(caller),
       features_(loop_->engine().features()),
       frame_(&loop_->frames().front()) {
@@ -41,11 +42,13 @@ std::unique_ptr<InlineDriver> InlineDriver::create(uv_loop_t* uv, std::unique_pt
       return nullptr;
     }
     self->polls_ = true;
-    uv_poll_start(&self->poll_, UV_READABLE, [](uv_poll_t* handle, int, int) { static_cast<InlineDriver*>(handle->data)->tick(); });
+    uv_poll_start(&self->poll_, UV_READABLE,
+                  [](uv_poll_t* handle, int, int) { static_cast<InlineDriver*>(handle->data)->tick(); });
     own(self->poll_);
   }
   if (self->features_.wakeStyle == WakeStyle::thread) {
-    self->watcher_ = std::make_unique<ReadyWatcher>(self->loop_->engine(), [self] { uv_async_send(&self->async_); });
+    self->watcher_ =
+        std::make_unique<ReadyWatcher>(self->loop_->engine(), [self] { uv_async_send(&self->async_); });
   }
   self->schedule();
   return driver;

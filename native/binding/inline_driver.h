@@ -39,7 +39,8 @@ class InlineDriver final : public Driver {
   std::vector<uint32_t> lent_;
   uv_poll_t poll_{};
   uv_timer_t timer_{};
-  uv_async_t async_{};  // "take a turn": left-overs, wake-ups of other threads; also what keeps the event loop alive
+  uv_async_t
+      async_{};  // "take a turn": left-overs, wake-ups of other threads; also what keeps the event loop alive
   std::unique_ptr<ReadyWatcher> watcher_;
   TimeMs timerAtMs_ = Deadline::never().atMs;
   bool polls_ = false;

@@ -9,11 +9,13 @@ constexpr int maxFramesPerTick = 8;
 
 ThreadDriver::ThreadDriver(uv_loop_t* uv, std::unique_ptr<Loop> loop, BatchCaller& caller)
     : loop_(std::move(loop)),
-      network_(*loop_, [](void* self) { static_cast<ThreadDriver*>(self)->thread_.wake(); }, this),
+      network_(
+          *loop_, [](void* self) { static_cast<ThreadDriver*>(self)->thread_.wake(); }, this),
       caller_(caller),
       thread_(*loop_, {this,
                        [](void* self, const OpBatch& batch) {
-                         static_cast<ThreadDriver*>(self)->network_.apply(batch.ops, batch.out.data(), batch.references);
+                         static_cast<ThreadDriver*>(self)->network_.apply(batch.ops, batch.out.data(),
+                                                                          batch.references);
                        },
                        [](void* self) { static_cast<ThreadDriver*>(self)->network_.serveWaiting(); },
                        [](void* self) { uv_async_send(&static_cast<ThreadDriver*>(self)->async_); }}) {

@@ -22,7 +22,9 @@ class ByteQueue {
   ByteQueue() = default;
   ByteQueue(const ByteQueue&) = delete;
   ByteQueue& operator=(const ByteQueue&) = delete;
-  ~ByteQueue() { clear([](Owner, uint32_t) {}); }
+  ~ByteQueue() {
+    clear([](Owner, uint32_t) {});
+  }
 
   size_t sizeBytes() const { return size_; }
   bool empty() const { return size_ == 0; }
@@ -99,7 +101,7 @@ class ByteQueue {
     uint32_t length;
     uint32_t id;
     Owner owner;
-    uint8_t* block;       // Owner::queue: where `data` was allocated
+    uint8_t* block;  // Owner::queue: where `data` was allocated
     uint32_t blockUsed;
     uint32_t spare;
   };

@@ -66,18 +66,18 @@ struct SendResult {
 };
 
 struct ListenSpec {
-  SocketAddress address{};    // empty when `adoptFd` is given
-  int adoptFd = -1;           // a bound, listening descriptor to take over; owned from here on, also on failure
+  SocketAddress address{};  // empty when `adoptFd` is given
+  int adoptFd = -1;         // a bound, listening descriptor to take over; owned from here on, also on failure
   int backlog = 511;
   bool ipv6Only = false;
   bool reusePort = false;
-  SocketOptions options{};    // set before bind, inherited by accepted sockets
+  SocketOptions options{};  // set before bind, inherited by accepted sockets
 };
 
 struct ConnectSpec {
   SocketAddress address;
-  SocketAddress local{};      // empty: the system chooses
-  SocketOptions options{};    // set before connect
+  SocketAddress local{};    // empty: the system chooses
+  SocketOptions options{};  // set before connect
 };
 
 enum class CloseMode : uint8_t {
@@ -87,9 +87,9 @@ enum class CloseMode : uint8_t {
 
 /// How the owner learns that poll() has something to do.
 enum class WakeStyle : uint8_t {
-  descriptor,  // pollFd() becomes readable
-  thread,      // nothing to watch: somebody has to sit in waitReady()
-  virtualTime, // never idle while work() is true: time moves when poll() is called
+  descriptor,   // pollFd() becomes readable
+  thread,       // nothing to watch: somebody has to sit in waitReady()
+  virtualTime,  // never idle while work() is true: time moves when poll() is called
 };
 
 struct EngineFeatures {
@@ -97,7 +97,7 @@ struct EngineFeatures {
   bool lendsReceiveMemory = false;  // received bytes lie where the engine chose; return them with giveBack()
   bool virtualClock = false;
   bool edgeTriggered = false;
-  bool batchedSubmission = false;   // operations leave at poll() or submit(), together
+  bool batchedSubmission = false;  // operations leave at poll() or submit(), together
   bool multishotAccept = false;
   bool multishotReceive = false;
   bool incrementalBuffers = false;  // IOU_PBUF_RING_INC
@@ -106,7 +106,7 @@ struct EngineFeatures {
 
 /// Counters since the start, for stats() and for tests that prove what did not happen.
 struct EngineCounters {
-  uint64_t waits = 0;                // kernel waits (epoll_wait, io_uring_enter, …)
+  uint64_t waits = 0;  // kernel waits (epoll_wait, io_uring_enter, …)
   uint64_t kernelEvents = 0;
   uint64_t staleEvents = 0;          // dropped by generation (HP-122)
   uint64_t interestChanges = 0;      // epoll_ctl and the like
@@ -117,10 +117,10 @@ struct EngineCounters {
 };
 
 struct EngineOptions {
-  std::span<uint8_t> slab;                  // where received bytes go; outlives the engine
-  uint32_t receiveChunkBytes = 64 * 1024;   // at most so much per receive
-  uint32_t receiveTurnBytes = 256 * 1024;   // at most so much per socket and poll (LE-20)
-  uint32_t acceptTurnCount = 64;            // at most so many per listener and poll (HP-70)
+  std::span<uint8_t> slab;                 // where received bytes go; outlives the engine
+  uint32_t receiveChunkBytes = 64 * 1024;  // at most so much per receive
+  uint32_t receiveTurnBytes = 256 * 1024;  // at most so much per socket and poll (LE-20)
+  uint32_t acceptTurnCount = 64;           // at most so many per listener and poll (HP-70)
 };
 
 /// Sockets by operations and completions: the loop asks for accept, connect, receive, send and close, and collects
@@ -214,7 +214,10 @@ class Engine {
 
   /// lendsReceiveMemory: one more reference to the received bytes at `offset`, so that they can be sent from where
   /// they lie. False when the engine is short of buffers: copy instead.
-  virtual bool keep(uint32_t offset) { (void)offset; return false; }
+  virtual bool keep(uint32_t offset) {
+    (void)offset;
+    return false;
+  }
   /// lendsReceiveMemory: drops one reference; each `received` starts with one.
   virtual void giveBack(uint32_t offset) { (void)offset; }
 
@@ -238,6 +241,7 @@ struct SimOptions;  // engine/sim_options.h
 /// Starts the named engine, or with "auto" the first available one of listEngines() but never "sim". A name never
 /// falls back to another engine: if it cannot start, the error says which step failed.
 /// `sim` configures the simulated network and is ignored by the others; null gives a network without faults.
-Result<std::unique_ptr<Engine>> makeEngine(std::string_view name, const EngineOptions& options, const SimOptions* sim = nullptr);
+Result<std::unique_ptr<Engine>> makeEngine(std::string_view name, const EngineOptions& options,
+                                           const SimOptions* sim = nullptr);
 
 }  // namespace sluice

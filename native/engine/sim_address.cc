@@ -10,8 +10,12 @@ namespace sluice::sim_address {
 
 namespace {
 
-const sockaddr_in& v4(const SocketAddress& address) { return *reinterpret_cast<const sockaddr_in*>(address.data()); }
-const sockaddr_in6& v6(const SocketAddress& address) { return *reinterpret_cast<const sockaddr_in6*>(address.data()); }
+const sockaddr_in& v4(const SocketAddress& address) {
+  return *reinterpret_cast<const sockaddr_in*>(address.data());
+}
+const sockaddr_in6& v6(const SocketAddress& address) {
+  return *reinterpret_cast<const sockaddr_in6*>(address.data());
+}
 
 bool sameHost(const SocketAddress& a, const SocketAddress& b) {
   if (a.family() != b.family()) return false;

@@ -21,9 +21,7 @@ class SimEngine final : public Engine, private SimNetwork::Watcher {
   SimEngine(const EngineOptions& options, const SimOptions& sim) : options_(options), network_(sim, *this) {}
 
   std::string_view name() const override { return "sim"; }
-  EngineFeatures features() const override {
-    return {.wakeStyle = WakeStyle::virtualTime, .virtualClock = true};
-  }
+  EngineFeatures features() const override { return {.wakeStyle = WakeStyle::virtualTime, .virtualClock = true}; }
   TimeMs nowMs() const override { return network_.nowUs() / 1000; }
 
   Result<ListenerId> listen(const ListenSpec& spec) override;
@@ -57,12 +55,12 @@ class SimEngine final : public Engine, private SimNetwork::Watcher {
   struct Socket {
     SimEnd end;
     Phase phase = Phase::connecting;
-    bool queued = false;        // stands in ready_
+    bool queued = false;  // stands in ready_
     bool receiving = false;
-    bool receiveOver = false;   // its end or failure is told
+    bool receiveOver = false;  // its end or failure is told
     bool sendWaiting = false;
     std::vector<iovec> deferred;  // of a waiting send whose bytes are fetched later
-    uint64_t turn = 0;          // which poll turnBytes counts for
+    uint64_t turn = 0;            // which poll turnBytes counts for
     uint32_t turnBytes = 0;
   };
   struct Listener {
@@ -100,7 +98,7 @@ class SimEngine final : public Engine, private SimNetwork::Watcher {
   SlotTable<Socket> sockets_;
   std::vector<Listener> listeners_;  // by ListenerId
   std::deque<Source> ready_;
-  std::deque<Source> notNow_;        // have something, but not for this poll
+  std::deque<Source> notNow_;  // have something, but not for this poll
   uint64_t turn_ = 0;
   std::atomic<bool> woken_{false};
 };
@@ -252,8 +250,8 @@ bool SimEngine::due(const Socket& socket) const {
 }
 
 bool SimEngine::sendDue(const Socket& socket) const {
-  return socket.sendWaiting && (network_.broken(socket.end) || network_.writable(socket.end) ||
-                                network_.spuriousRoom(socket.end));
+  return socket.sendWaiting &&
+         (network_.broken(socket.end) || network_.writable(socket.end) || network_.spuriousRoom(socket.end));
 }
 
 bool SimEngine::receiveDue(const Socket& socket) const {
@@ -357,7 +355,8 @@ Completion SimEngine::finishSend(Slot slot, Socket& socket) {
   socket.sendWaiting = false;
   network_.clearSpuriousRoom(socket.end);
   // A failed direction answers this with its reason, and takes nothing.
-  const SendResult sent = network_.send(socket.end, socket.deferred.data(), static_cast<int>(socket.deferred.size()));
+  const SendResult sent =
+      network_.send(socket.end, socket.deferred.data(), static_cast<int>(socket.deferred.size()));
   socket.deferred.clear();
   if (sent.error) return {.kind = Completion::Kind::sendFailed, .socket = slot, .error = sent.error};
   return {.kind = Completion::Kind::sent, .socket = slot, .length = static_cast<uint32_t>(sent.taken)};
@@ -368,14 +367,15 @@ SimEngine::Visit SimEngine::receiveOne(Slot slot, Socket& socket, PollBatch& lef
     socket.turn = turn_;
     socket.turnBytes = 0;
   }
-  const uint32_t room = std::min({options_.receiveChunkBytes, options_.receiveTurnBytes - socket.turnBytes,
-                                  left.spaceEnd - left.spaceBegin});
+  const uint32_t room = std::min(
+      {options_.receiveChunkBytes, options_.receiveTurnBytes - socket.turnBytes, left.spaceEnd - left.spaceBegin});
   if (room == 0 && network_.arrived(socket.end) > 0) return Visit::notNow;
   ++counters_.receives;
   const SimReceived received = network_.read(socket.end, options_.slab.data() + left.spaceBegin, room);
   switch (received.kind) {
     case SimReceived::Kind::data:
-      out = {.kind = Completion::Kind::received, .socket = slot, .offset = left.spaceBegin, .length = received.bytes};
+      out = {
+          .kind = Completion::Kind::received, .socket = slot, .offset = left.spaceBegin, .length = received.bytes};
       left.spaceBegin += received.bytes;
       socket.turnBytes += received.bytes;
       return Visit::completion;

@@ -50,7 +50,8 @@ Result<SimEnd> SimNetwork::accept(ListenerId id, Slot slot) {
   Listener& listener = listeners_[id];
   SLUICE_ASSERT(!listener.waiting.empty());
   const SimEnd end{listener.waiting.front(), 1};
-  if (connections_[end.connection].random.chance(options_.acceptFailProbability)) return systemError(ENFILE, "accept");
+  if (connections_[end.connection].random.chance(options_.acceptFailProbability))
+    return systemError(ENFILE, "accept");
   if (!descriptorFree()) return systemError(EMFILE, "accept");
   listener.waiting.pop_front();
   ++descriptors_;
@@ -105,8 +106,7 @@ Result<SimEnd> SimNetwork::connect(const ConnectSpec& spec, Slot slot) {
   for (const SocketOptionValue& option : spec.options) setOption(end, option);
   if (connection.fate == Fate::unanswered)
     plan(end, Kind::connectGivesUp, nowUs() + SimSchedule::toUs(options_.connectGiveUpMs));
-  else
-    plan(end, Kind::requestArrives, nowUs() + connection.streams[0].latencyUs);
+  else plan(end, Kind::requestArrives, nowUs() + connection.streams[0].latencyUs);
   return end;
 }
 
@@ -146,10 +146,12 @@ Result<SocketAddress> SimNetwork::chooseLocal(const ConnectSpec& spec) {
 bool SimNetwork::localPortTaken(const SocketAddress& local) const {
   if (portUsers_[local.port()] == 0) return false;
   for (ListenerId id = 0; id < listeners_.size(); ++id)
-    if (listeners_.contains(id) && sim_address::clash(listeners_[id].address, listeners_[id].ipv6Only, local, false))
+    if (listeners_.contains(id) &&
+        sim_address::clash(listeners_[id].address, listeners_[id].ipv6Only, local, false))
       return true;
   for (uint32_t id = 0; id < connections_.size(); ++id)
-    if (connections_.contains(id) && sim_address::serves(connections_[id].sides[0].local, false, local)) return true;
+    if (connections_.contains(id) && sim_address::serves(connections_[id].sides[0].local, false, local))
+      return true;
   return false;
 }
 

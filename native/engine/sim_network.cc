@@ -68,9 +68,7 @@ void SimNetwork::run(const SimEvent& event) {
       outgoing(end).windowUsed -= event.bytes;
       transmit(end);
       return tell(end);
-    case Kind::spuriousRoom:
-      side(end).spuriousRoom = true;
-      return tell(end);
+    case Kind::spuriousRoom: side(end).spuriousRoom = true; return tell(end);
   }
 }
 
@@ -88,9 +86,7 @@ void SimNetwork::segmentArrives(SimEnd reader) {
     case SimSegment::Kind::data: return dataArrives(reader, segment.bytes);
     case SimSegment::Kind::open: return openArrives(reader);
     case SimSegment::Kind::reset: return resetArrives(reader);
-    case SimSegment::Kind::fin:
-      stream.finArrived = true;
-      return tell(reader);
+    case SimSegment::Kind::fin: stream.finArrived = true; return tell(reader);
     case SimSegment::Kind::refuse: {
       // A Unix path exists as long as its listener; an abstract name is refused, unix(7).
       const std::string host = side(reader).peer.host();
@@ -156,7 +152,8 @@ void SimNetwork::put(SimEnd writer, SimSegment segment) {
   stream.lineFreeUs = leavesUs;
 
   const bool stalls = connection.random.chance(options_.stallProbability);
-  const uint64_t stallUs = connection.random.between(SimSchedule::toUs(options_.stallMinMs), SimSchedule::toUs(options_.stallMaxMs));
+  const uint64_t stallUs =
+      connection.random.between(SimSchedule::toUs(options_.stallMinMs), SimSchedule::toUs(options_.stallMaxMs));
   if (stalls) connection.frozenUntilUs = std::max(connection.frozenUntilUs, leavesUs + stallUs);
 
   const uint64_t travelUs = stream.latencyUs + connection.random.between(0, SimSchedule::toUs(options_.jitterMs));
@@ -172,7 +169,8 @@ void SimNetwork::transmit(SimEnd writer) {
   if (stream.cut || !side(writer).open) return;
   while (stream.unsent() > 0 && stream.windowUsed < window) {
     const uint64_t drawn = connection.random.between(
-        options_.segmentMinBytes == 0 ? options_.segmentMaxBytes : options_.segmentMinBytes, options_.segmentMaxBytes);
+        options_.segmentMinBytes == 0 ? options_.segmentMaxBytes : options_.segmentMinBytes,
+        options_.segmentMaxBytes);
     const uint64_t size = std::min<uint64_t>({stream.unsent(), drawn, window - stream.windowUsed});
     stream.depart(size);
     stream.windowUsed += size;
@@ -220,7 +218,8 @@ SimReceived SimNetwork::read(SimEnd end, uint8_t* into, size_t size) {
   SimStream& stream = incoming(end);
   if (stream.arrived() > 0) {
     const uint64_t drawn = connections_[end.connection].random.between(
-        options_.segmentMinBytes == 0 ? options_.segmentMaxBytes : options_.segmentMinBytes, options_.segmentMaxBytes);
+        options_.segmentMinBytes == 0 ? options_.segmentMaxBytes : options_.segmentMinBytes,
+        options_.segmentMaxBytes);
     const size_t taken = std::min<uint64_t>({size, stream.arrived(), drawn});
     stream.read(into, taken);
     stream.unreported += taken;
@@ -341,12 +340,12 @@ TcpInfo SimNetwork::tcpInfo(SimEnd end) const {
   info.bytesReceived = in.arrivedInAll();
   info.deliveryRateBytesPerSecond = info.pacingRateBytesPerSecond = options_.bytesPerSecond;
   // The numbers of Linux's TCP_ESTABLISHED and so on.
-  if (in.resetArrived || side(end).connectError) info.state = 7;       // CLOSE
-  else if (side(end).connecting) info.state = 2;                        // SYN_SENT
-  else if (out.finWanted && in.finArrived) info.state = 9;              // LAST_ACK
-  else if (out.finWanted) info.state = 4;                               // FIN_WAIT1
-  else if (in.finArrived) info.state = 8;                               // CLOSE_WAIT
-  else info.state = 1;                                                  // ESTABLISHED
+  if (in.resetArrived || side(end).connectError) info.state = 7;  // CLOSE
+  else if (side(end).connecting) info.state = 2;                  // SYN_SENT
+  else if (out.finWanted && in.finArrived) info.state = 9;        // LAST_ACK
+  else if (out.finWanted) info.state = 4;                         // FIN_WAIT1
+  else if (in.finArrived) info.state = 8;                         // CLOSE_WAIT
+  else info.state = 1;                                            // ESTABLISHED
   return info;
 }
 

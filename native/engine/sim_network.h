@@ -103,11 +103,11 @@ class SimNetwork {
   struct Side {
     Holder holder = Holder::nobody;
     bool connecting = false;
-    bool open = false;          // may send
+    bool open = false;  // may send
     bool resetTold = false;
     bool spuriousRoom = false;
     Error connectError{};
-    Slot slot = noSlot;         // whom to tell; only with Holder::application
+    Slot slot = noSlot;  // whom to tell; only with Holder::application
     SocketAddress local, peer;
     uint64_t sendBufferBytes = 0;
     uint64_t windowBytes = 0;
@@ -130,8 +130,8 @@ class SimNetwork {
     bool ipv6Only = false;
     bool reusePort = false;
     uint32_t backlog = 1;
-    uint32_t halfOpen = 0;               // on the way into `waiting`
-    std::deque<uint32_t> waiting;        // connections to accept
+    uint32_t halfOpen = 0;         // on the way into `waiting`
+    std::deque<uint32_t> waiting;  // connections to accept
     SocketOptions options;
   };
 

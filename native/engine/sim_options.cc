@@ -9,13 +9,13 @@ namespace {
 
 struct Row {
   std::string_view name;
-  double SimOptions::*real;
-  uint64_t SimOptions::*whole;
+  double SimOptions::* real;
+  uint64_t SimOptions::* whole;
   double minimum, maximum;
 
-  constexpr Row(std::string_view n, double SimOptions::*field, double low, double high)
+  constexpr Row(std::string_view n, double SimOptions::* field, double low, double high)
       : name(n), real(field), whole(nullptr), minimum(low), maximum(high) {}
-  constexpr Row(std::string_view n, uint64_t SimOptions::*field, double low, double high)
+  constexpr Row(std::string_view n, uint64_t SimOptions::* field, double low, double high)
       : name(n), real(nullptr), whole(field), minimum(low), maximum(high) {}
 };
 

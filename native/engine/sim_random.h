@@ -20,7 +20,8 @@ class SimRandom {
   /// Even over low…high, both included; `high` when the range is empty. The bias of the modulo is below 2^-30 for the
   /// ranges used here.
   uint64_t between(uint64_t low, uint64_t high) {
-    const uint64_t drawn = next();  // drawn in any case, so that narrowing one range does not shift the draws after it
+    const uint64_t drawn =
+        next();  // drawn in any case, so that narrowing one range does not shift the draws after it
     return low >= high ? high : low + drawn % (high - low + 1);
   }
 

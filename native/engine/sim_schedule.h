@@ -11,11 +11,11 @@ namespace sluice {
 /// Something the simulated network has to do later to one connection.
 struct SimEvent {
   enum class Kind : uint8_t {
-    requestArrives,   // a connect reaches the address it was sent to
-    connectGivesUp,   // the client has waited long enough
-    segmentArrives,   // the oldest segment on the wire reaches `side`
-    windowOpens,      // the writer `side` hears that `bytes` were read
-    spuriousRoom,     // `side` is told of room that is not there
+    requestArrives,  // a connect reaches the address it was sent to
+    connectGivesUp,  // the client has waited long enough
+    segmentArrives,  // the oldest segment on the wire reaches `side`
+    windowOpens,     // the writer `side` hears that `bytes` were read
+    spuriousRoom,    // `side` is told of room that is not there
   };
   Kind kind;
   uint8_t side = 0;

@@ -57,17 +57,17 @@ class SimStream {
   /// Drops what has not left: its writer is gone, or nobody wants it.
   void dropUnsent() { bytes_.resize(bytes_.size() - unsent()); }
 
-  std::deque<SimSegment> wire;      // what is on its way, the next to arrive first
+  std::deque<SimSegment> wire;  // what is on its way, the next to arrive first
   uint64_t latencyUs = 0;
-  uint64_t lineFreeUs = 0;          // when the last departed byte has left, with bytesPerSecond
+  uint64_t lineFreeUs = 0;  // when the last departed byte has left, with bytesPerSecond
   uint64_t lastArrivalUs = 0;
-  uint64_t windowUsed = 0;          // departed, and not yet reported read
-  uint64_t unreported = 0;          // read, and not yet reported to the writer
-  bool finWanted = false;           // the writer will send no more
+  uint64_t windowUsed = 0;  // departed, and not yet reported read
+  uint64_t unreported = 0;  // read, and not yet reported to the writer
+  bool finWanted = false;   // the writer will send no more
   bool finSent = false;
   bool finArrived = false;
-  bool cut = false;                 // nothing departs any more: a reset is on its way, in either direction
-  bool resetArrived = false;        // the reader sees a failure after the data that arrived
+  bool cut = false;           // nothing departs any more: a reset is on its way, in either direction
+  bool resetArrived = false;  // the reader sees a failure after the data that arrived
 
  private:
   void skip(size_t size) {

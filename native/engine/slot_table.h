@@ -38,7 +38,9 @@ class SlotTable {
   }
 
   bool contains(Slot slot) const { return slot < size_ && cell(slot).used; }
-  bool contains(Slot slot, uint32_t generation) const { return contains(slot) && cell(slot).generation == generation; }
+  bool contains(Slot slot, uint32_t generation) const {
+    return contains(slot) && cell(slot).generation == generation;
+  }
   uint32_t generation(Slot slot) const { return cell(slot).generation; }
   Entry& operator[](Slot slot) { return cell(slot).entry; }
   const Entry& operator[](Slot slot) const { return cell(slot).entry; }

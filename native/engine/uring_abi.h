@@ -147,15 +147,15 @@ inline constexpr uint32_t buffer = 1u << 0, more = 1u << 1, bufferContinues = 1u
 
 namespace operation {
 inline constexpr uint16_t receiveMultishot = 1u << 1, acceptMultishot = 1u << 0;  // ioprio
-inline constexpr uint32_t pollMultishot = 1u << 0;                               // length
-inline constexpr uint32_t cancelAll = 1u << 0, cancelAny = 1u << 2;              // operationFlags
-}
+inline constexpr uint32_t pollMultishot = 1u << 0;                                // length
+inline constexpr uint32_t cancelAll = 1u << 0, cancelAny = 1u << 2;               // operationFlags
+}  // namespace operation
 
 namespace registration {
 inline constexpr uint32_t eventfd = 4, probe = 8, enableRing = 12, ringFds = 20, forgetRingFds = 21,
                           bufferRing = 22;
 inline constexpr uint16_t incremental = 2;  // BufferRegistration::flags, Linux 6.12
-}
+}  // namespace registration
 
 }  // namespace sluice::uring
 

@@ -12,7 +12,8 @@ Result<UringBuffers> UringBuffers::make(UringRing& ring, std::span<uint8_t> slab
   UringBuffers made;
   made.slab_ = slab;
   made.incremental_ = incremental;
-  made.bufferBytes_ = std::min<uint32_t>(largestBuffer, static_cast<uint32_t>(std::bit_floor(slab.size() / fewestBuffers)));
+  made.bufferBytes_ =
+      std::min<uint32_t>(largestBuffer, static_cast<uint32_t>(std::bit_floor(slab.size() / fewestBuffers)));
   made.bufferShift_ = static_cast<uint32_t>(std::countr_zero(made.bufferBytes_));
   const auto count = static_cast<uint32_t>(std::min<size_t>(slab.size() / made.bufferBytes_, 1u << 15));
   made.provided_ = count - count / fewestBuffers;

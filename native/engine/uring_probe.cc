@@ -40,7 +40,8 @@ std::string setupReason(int error, const char* syscall) {
   switch (error) {
     case EPERM:
       if (disabled > 0) return "kernel.io_uring_disabled is " + std::to_string(disabled);
-      return std::string("a security policy, such as a container's seccomp profile, denies ") + syscall + " (EPERM)";
+      return std::string("a security policy, such as a container's seccomp profile, denies ") + syscall +
+             " (EPERM)";
     case ENOSYS:
       if (disabled >= 0) return std::string("a seccomp profile hides ") + syscall + " (ENOSYS)";
       return "the kernel has no io_uring, or a seccomp profile hides it (ENOSYS)";
@@ -85,10 +86,10 @@ constexpr Requirement features[] = {
 };
 
 constexpr Requirement opcodes[] = {
-    {uring::opcode::noOperation, "IORING_OP_NOP"},      {uring::opcode::pollAdd, "IORING_OP_POLL_ADD"},
-    {uring::opcode::sendMessage, "IORING_OP_SENDMSG"},  {uring::opcode::accept, "IORING_OP_ACCEPT"},
-    {uring::opcode::cancel, "IORING_OP_ASYNC_CANCEL"},  {uring::opcode::connect, "IORING_OP_CONNECT"},
-    {uring::opcode::send, "IORING_OP_SEND"},            {uring::opcode::receive, "IORING_OP_RECV"},
+    {uring::opcode::noOperation, "IORING_OP_NOP"},     {uring::opcode::pollAdd, "IORING_OP_POLL_ADD"},
+    {uring::opcode::sendMessage, "IORING_OP_SENDMSG"}, {uring::opcode::accept, "IORING_OP_ACCEPT"},
+    {uring::opcode::cancel, "IORING_OP_ASYNC_CANCEL"}, {uring::opcode::connect, "IORING_OP_CONNECT"},
+    {uring::opcode::send, "IORING_OP_SEND"},           {uring::opcode::receive, "IORING_OP_RECV"},
 };
 
 /// The name of what the kernel does not have, or null.
@@ -181,9 +182,12 @@ UringProbe probeReceiving(UringRing& ring) {
 }  // namespace
 
 UringProbe probeUringKernel() {
-  if (setupIsTrapped()) return missing("a seccomp filter answers io_uring_setup with SIGSYS", ENOSYS, "io_uring_setup");
+  if (setupIsTrapped())
+    return missing("a seccomp filter answers io_uring_setup with SIGSYS", ENOSYS, "io_uring_setup");
   auto ring = UringRing::make(8, 32);
-  if (!ring) return missing(setupReason(ring.error().osError, ring.error().syscall), ring.error().osError, ring.error().syscall);
+  if (!ring)
+    return missing(setupReason(ring.error().osError, ring.error().syscall), ring.error().osError,
+                   ring.error().syscall);
   int error = ENOSYS;
   if (const char* part = missingPart(*ring, &error)) {
     return missing(std::string("the kernel lacks ") + part, error, "io_uring_register");

@@ -42,7 +42,8 @@ MappedMemory::~MappedMemory() {
 Result<MappedMemory> MappedMemory::map(int fd, uint64_t offset, size_t length) {
   const int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
   if (sys::fault("mmap")) return systemError(errno, "mmap");
-  void* mapped = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, flags | MAP_POPULATE, fd, static_cast<off_t>(offset));
+  void* mapped =
+      ::mmap(nullptr, length, PROT_READ | PROT_WRITE, flags | MAP_POPULATE, fd, static_cast<off_t>(offset));
   if (mapped == MAP_FAILED) return systemError(errno, "mmap");
   ::madvise(mapped, length, MADV_DONTFORK);
   return MappedMemory(mapped, length);
@@ -119,8 +120,8 @@ UringRing::~UringRing() {
 }
 
 int UringRing::registerWith(uint32_t what, const void* argument, uint32_t count) {
-  const long result = sys::retried("io_uring_register",
-                                   [=, this] { return ::syscall(uring::registerCall, fd_, what, argument, count); });
+  const long result = sys::retried(
+      "io_uring_register", [=, this] { return ::syscall(uring::registerCall, fd_, what, argument, count); });
   return result < 0 ? -errno : static_cast<int>(result);
 }
 

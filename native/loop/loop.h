@@ -20,9 +20,9 @@ class LoopClient {
 
 /// The plain memory that a loop and JavaScript share. Outlives the loop.
 struct LoopMemory {
-  std::span<uint8_t> slab;         // received bytes
-  std::span<EventRecord> events;   // divided among the frames
-  std::span<int32_t> taken;        // per slot: bytes that the kernel has taken, modulo 2^32
+  std::span<uint8_t> slab;        // received bytes
+  std::span<EventRecord> events;  // divided among the frames
+  std::span<int32_t> taken;       // per slot: bytes that the kernel has taken, modulo 2^32
 };
 
 /// One thread's turn of events: asks the engine for completions, advances the timers, and gathers what the layer above
@@ -58,7 +58,8 @@ class Loop {
 
   /// Appends an event to the current frame, or keeps it for the next one.
   void emit(EventType type, uint32_t tag, uint32_t id, int32_t a = 0, int32_t b = 0) {
-    const EventRecord record{static_cast<int32_t>(static_cast<uint32_t>(type) | tag), static_cast<int32_t>(id), a, b};
+    const EventRecord record{static_cast<int32_t>(static_cast<uint32_t>(type) | tag), static_cast<int32_t>(id), a,
+                             b};
     if (frame_ != nullptr && frame_->room() > 0 && overflow_.empty()) {
       frame_->records[frame_->count++] = record;
     } else {

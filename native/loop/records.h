@@ -25,19 +25,19 @@ enum class EventType : uint8_t {
 
 /// JavaScript to native.
 enum class OpType : uint8_t {
-  writeSlab = 1,    // a: offset in the slab, b: length; bytes of the batch being handled
-  writeOut,         // a: offset in the out-slab, b: length
-  writeReference,   // a: reference slot, b: length
-  end,              // FIN after everything written
-  close,            // end, then read and drop until the peer's end; a: bound in ms
-  destroy,          // now; unsent bytes are dropped
-  reset,            // now, with RST
-  pause,            // a: reasons to add
-  resume,           // a: reasons to remove
-  forget,           // JavaScript has handled `closed`: the slot may be used again
-  armTimer,         // id: timer key, a: ms from now
-  cancelTimer,      // id: timer key
-  tellDrain,        // report `drain` once what is queued has fallen to the low-water mark, or has already
+  writeSlab = 1,   // a: offset in the slab, b: length; bytes of the batch being handled
+  writeOut,        // a: offset in the out-slab, b: length
+  writeReference,  // a: reference slot, b: length
+  end,             // FIN after everything written
+  close,           // end, then read and drop until the peer's end; a: bound in ms
+  destroy,         // now; unsent bytes are dropped
+  reset,           // now, with RST
+  pause,           // a: reasons to add
+  resume,          // a: reasons to remove
+  forget,          // JavaScript has handled `closed`: the slot may be used again
+  armTimer,        // id: timer key, a: ms from now
+  cancelTimer,     // id: timer key
+  tellDrain,       // report `drain` once what is queued has fallen to the low-water mark, or has already
 };
 /// On a write: report `drain` once what is queued has fallen to the low-water mark.
 inline constexpr int32_t wantDrainFlag = 0x80;

@@ -41,19 +41,19 @@ struct Connection {
   std::unique_ptr<ByteQueue> queue;  // taken from JavaScript, not yet by the kernel; null when empty
   std::unique_ptr<ConnectionTimers> timers;
   uint64_t bytesRead = 0, bytesWritten = 0;
-  Error error{};                     // why it ends; told with `closed`
-  uint32_t tag = 0;                  // generation << 8
-  uint32_t listenerKey = 0;          // 0: not accepted
+  Error error{};             // why it ends; told with `closed`
+  uint32_t tag = 0;          // generation << 8
+  uint32_t listenerKey = 0;  // 0: not accepted
   uint32_t lowWaterBytes = 0;
   int32_t firstStaged = -1, lastStaged = -1;  // pieces written in the batch being applied
   ConnectionState state = ConnectionState::unused;
   ReadSide readSide = ReadSide::open;
   WriteSide writeSide = WriteSide::open;
-  uint8_t pauses = 0;                // a set of PauseReason
-  bool sending : 1 = false;          // the engine will complete a send
+  uint8_t pauses = 0;        // a set of PauseReason
+  bool sending : 1 = false;  // the engine will complete a send
   bool wantDrain : 1 = false;
-  bool dirty : 1 = false;            // in the list of those with staged pieces
-  bool gated : 1 = false;            // holds a place in its listener's gates
+  bool dirty : 1 = false;  // in the list of those with staged pieces
+  bool gated : 1 = false;  // holds a place in its listener's gates
 
   bool reading() const { return state == ConnectionState::open && readSide == ReadSide::open && pauses == 0; }
   bool live() const { return state == ConnectionState::open || state == ConnectionState::draining; }

@@ -30,8 +30,8 @@ struct Listener {
   State state = State::accepting;
   ConnectionConfig connections;
   std::vector<std::shared_ptr<AcceptGate>> gates;
-  uint32_t granted = 0;      // places reserved and not yet used
-  uint32_t occupied = 0;     // places held by its open connections
+  uint32_t granted = 0;   // places reserved and not yet used
+  uint32_t occupied = 0;  // places held by its open connections
   uint32_t backOffMs = 0;
   uint64_t accepted = 0, failures = 0;
   Timer timer;

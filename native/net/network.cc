@@ -119,7 +119,8 @@ void Network::onCompletion(const Completion& completion) {
     case ended: return onEnded(slot, connection);
     case receiveFailed:
       connection.readSide = ReadSide::failed;
-      return beginClosing(slot, connection, CloseMode::normal, connection.error ? connection.error : completion.error);
+      return beginClosing(slot, connection, CloseMode::normal,
+                          connection.error ? connection.error : completion.error);
     case sent: return onSent(slot, connection, completion.length);
     case sendFailed: return onSendFailed(slot, connection, completion.error);
     case closed: return onClosed(slot, connection);
@@ -149,7 +150,8 @@ void Network::onReceived(Slot slot, Connection& connection, const Completion& co
       armTimers(slot, connection);
     }
   }
-  emit(EventType::data, slot, connection, static_cast<int32_t>(completion.offset), static_cast<int32_t>(completion.length));
+  emit(EventType::data, slot, connection, static_cast<int32_t>(completion.offset),
+       static_cast<int32_t>(completion.length));
 }
 
 void Network::onEnded(Slot slot, Connection& connection) {

@@ -26,7 +26,8 @@ Result<ListenerId> Network::listen(const ListenSpec& spec, uint32_t key, const C
 }
 
 void Network::closeListener(uint32_t key) {
-  auto found = std::find_if(listeners_.begin(), listeners_.end(), [key](const auto& listener) { return listener->key == key; });
+  auto found = std::find_if(listeners_.begin(), listeners_.end(),
+                            [key](const auto& listener) { return listener->key == key; });
   if (found == listeners_.end() || (*found)->id == noListener) return;
   Listener& listener = **found;
   engine_.closeListener(listener.id);

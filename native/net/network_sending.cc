@@ -55,7 +55,9 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         break;
       case OpType::armTimer: {
         auto& timer = scriptTimers_[static_cast<uint32_t>(op.id)];
-        if (!timer) timer = std::make_unique<Timer>(static_cast<uint64_t>(TimerKind::script) << 32 | static_cast<uint32_t>(op.id));
+        if (!timer)
+          timer = std::make_unique<Timer>(static_cast<uint64_t>(TimerKind::script) << 32 |
+                                          static_cast<uint32_t>(op.id));
         loop_.arm(*timer, engine_.nowMs() + static_cast<uint32_t>(op.a));
         break;
       }
@@ -77,8 +79,9 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
 }
 
 void Network::stage(Slot slot, Connection& connection, const OpRecord& op, OpType type, const uint8_t* data) {
-  const bool writable = connection.writeSide == WriteSide::open &&
-                        (connection.state == ConnectionState::open || connection.state == ConnectionState::connecting);
+  const bool writable =
+      connection.writeSide == WriteSide::open &&
+      (connection.state == ConnectionState::open || connection.state == ConnectionState::connecting);
   if (!writable) {
     if (type == OpType::writeReference) loop_.emit(EventType::released, 0, static_cast<uint32_t>(op.a));
     countTaken(slot, connection, static_cast<uint32_t>(op.b));
@@ -168,7 +171,8 @@ void Network::sendQueued(Slot slot, Connection& connection) {
     const SendResult result = engine_.send(slot, pieces, count);
     if (result.taken > 0) {
       countTaken(slot, connection, result.taken);
-      connection.queue->drain(result.taken, [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
+      connection.queue->drain(result.taken,
+                              [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
     }
     if (result.error) return onSendFailed(slot, connection, result.error);
     connection.sending = result.waiting;
@@ -227,7 +231,8 @@ void Network::onSendFailed(Slot slot, Connection& connection, const Error& error
   dropStaged(connection);
   dropQueue(connection);
   const bool peerWentAway = error.code == ErrorCode::brokenPipe || error.code == ErrorCode::connectionReset;
-  const bool receives = connection.reading() || (connection.state == ConnectionState::draining && connection.readSide == ReadSide::open);
+  const bool receives = connection.reading() ||
+                        (connection.state == ConnectionState::draining && connection.readSide == ReadSide::open);
   if (!peerWentAway || !receives) beginClosing(slot, connection, CloseMode::normal, error);
 }
 

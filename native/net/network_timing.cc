@@ -14,7 +14,8 @@ ConnectionTimers& Network::timersOf(Slot slot, Connection& connection) {
   return *connection.timers;
 }
 
-void Network::setTimeouts(Slot slot, Connection& connection, uint32_t readMs, uint32_t writeMs, uint32_t halfClosedMs) {
+void Network::setTimeouts(Slot slot, Connection& connection, uint32_t readMs, uint32_t writeMs,
+                          uint32_t halfClosedMs) {
   ConnectionTimers& timers = timersOf(slot, connection);
   timers.readTimeoutMs = readMs;
   timers.writeTimeoutMs = writeMs;

@@ -206,7 +206,8 @@ ENGINE_TEST("an adopted listening descriptor serves, and belongs to the engine")
 ENGINE_TEST("a descriptor that is no listening stream socket is refused and closed all the same") {
   World world(engine);
   if (world.simulated()) return;
-  for (const int fd : {::open("/dev/null", O_RDONLY), ::socket(AF_INET, SOCK_DGRAM, 0), ::socket(AF_INET, SOCK_STREAM, 0)}) {
+  for (const int fd :
+       {::open("/dev/null", O_RDONLY), ::socket(AF_INET, SOCK_DGRAM, 0), ::socket(AF_INET, SOCK_STREAM, 0)}) {
     ListenSpec spec;
     spec.adoptFd = fd;
     CHECK(!world.engine().listen(spec));
@@ -436,7 +437,8 @@ ENGINE_TEST("an adopted connection works both ways, and belongs to the engine") 
 ENGINE_TEST("what is no connected stream cannot be adopted, and is closed all the same") {
   World world(engine);
   if (world.simulated()) return;
-  for (const int fd : {::open("/dev/null", O_RDWR), ::socket(AF_INET, SOCK_DGRAM, 0), ::socket(AF_INET, SOCK_STREAM, 0)}) {
+  for (const int fd :
+       {::open("/dev/null", O_RDWR), ::socket(AF_INET, SOCK_DGRAM, 0), ::socket(AF_INET, SOCK_STREAM, 0)}) {
     CHECK(!world.engine().adopt(fd));
     CHECK(!isOpen(fd));
   }

@@ -437,8 +437,8 @@ EACH_POLLER("a wait ends at its deadline and not before, with nothing to report"
 
 EACH_POLLER("a signal ends a wait with nothing to report") {
   auto poller = makePoller(name);
-  struct sigaction action {};
-  struct sigaction former {};
+  struct sigaction action{};
+  struct sigaction former{};
   action.sa_handler = [](int) {};
   sigaction(SIGALRM, &action, &former);
   const itimerval often{.it_interval = {0, 2000}, .it_value = {0, 2000}};
@@ -451,8 +451,8 @@ EACH_POLLER("a signal ends a wait with nothing to report") {
 
 EACH_POLLER("a storm of signals loses no change and no report") {
   auto poller = makePoller(name);
-  struct sigaction action {};
-  struct sigaction former {};
+  struct sigaction action{};
+  struct sigaction former{};
   action.sa_handler = [](int) {};
   sigaction(SIGALRM, &action, &former);
   const itimerval often{.it_interval = {0, 50}, .it_value = {0, 50}};
@@ -740,9 +740,8 @@ EACH_POLLER("random use agrees with a model") {
         CHECK(expected.interest != Interest::none || reported == Interest::none);
       }
       for (size_t i = 0; i < *count; ++i) {
-        CHECK(std::ranges::any_of(entries, [&](const Entry& entry) {
-          return entry.watched && entry.token.value == out[i].token.value;
-        }));
+        CHECK(std::ranges::any_of(
+            entries, [&](const Entry& entry) { return entry.watched && entry.token.value == out[i].token.value; }));
       }
       if (test::failures() > 0) return;
     }

@@ -87,8 +87,7 @@ ResolverOptions withLookup(std::function<ResolveResult(const std::string&)> look
 
 }  // namespace
 
-TEST("an IP literal is answered inside resolve, without a thread")
-{
+TEST("an IP literal is answered inside resolve, without a thread") {
   for (const char* literal : {"127.0.0.1", "0.0.0.0", "::1", "fe80::1%1", "::ffff:1.2.3.4"}) {
     Resolver resolver;
     Answer answer;
@@ -99,8 +98,7 @@ TEST("an IP literal is answered inside resolve, without a thread")
   }
 }
 
-TEST("an IP literal of the other family is an error")
-{
+TEST("an IP literal of the other family is an error") {
   Resolver resolver;
   Answer answer;
   resolver.resolve("127.0.0.1", ResolveFamily::ipv6, &Answer::done, &answer);
@@ -109,8 +107,7 @@ TEST("an IP literal of the other family is an error")
   CHECK(answer.result->addresses.empty());
 }
 
-TEST("the system resolves localhost to a loopback address, on another thread")
-{
+TEST("the system resolves localhost to a loopback address, on another thread") {
   Resolver resolver;
   Answer answer;
   resolver.resolve("localhost", ResolveFamily::ipv4, &Answer::done, &answer);
@@ -121,8 +118,7 @@ TEST("the system resolves localhost to a loopback address, on another thread")
   CHECK(answer.thread != std::this_thread::get_id());
 }
 
-TEST("a name that cannot exist is told in the system's words")
-{
+TEST("a name that cannot exist is told in the system's words") {
   Resolver resolver;
   Answer answer;
   resolver.resolve(std::string(300, 'a'), ResolveFamily::any, &Answer::done, &answer);
@@ -134,8 +130,7 @@ TEST("a name that cannot exist is told in the system's words")
 
 // Goal: slow names cannot make us start thread after thread. Method: lookups that wait for each other's presence
 // up to the bound, and note how many are inside.
-TEST("all queries are answered by no more threads than allowed, and by that many")
-{
+TEST("all queries are answered by no more threads than allowed, and by that many") {
   constexpr int queries = 40, bound = 3;
   Counter inside;
   std::atomic<int> now{0}, most{0};
@@ -159,8 +154,7 @@ TEST("all queries are answered by no more threads than allowed, and by that many
   CHECK_EQ(most.load(), bound);
 }
 
-TEST("a query cancelled before a thread took it never calls back")
-{
+TEST("a query cancelled before a thread took it never calls back") {
   Gate gate;
   Counter entered;
   Resolver resolver(withLookup(
@@ -186,8 +180,7 @@ TEST("a query cancelled before a thread took it never calls back")
 
 // Goal: a dead DNS server must not hold up names that others could resolve. Method: one thread allowed, which hangs;
 // once its query is cancelled the next one has to be answered while the first still hangs.
-TEST("a cancelled query that hangs gives its place to the next one, and never calls back")
-{
+TEST("a cancelled query that hangs gives its place to the next one, and never calls back") {
   Gate gate;
   Counter entered, left;
   Answer hanging, next;
@@ -214,8 +207,7 @@ TEST("a cancelled query that hangs gives its place to the next one, and never ca
   CHECK_EQ(hanging.calls.count(), 0);
 }
 
-TEST("the destructor waits for no lookup, and afterwards nothing calls back")
-{
+TEST("the destructor waits for no lookup, and afterwards nothing calls back") {
   // Shared, because the thread comes back after the test has let go of everything.
   auto gate = std::make_shared<Gate>();
   auto entered = std::make_shared<Counter>();
@@ -239,8 +231,7 @@ TEST("the destructor waits for no lookup, and afterwards nothing calls back")
   CHECK_EQ(hanging.calls.count() + queued.calls.count(), 0);
 }
 
-TEST("threads without work end, and later queries start new ones")
-{
+TEST("threads without work end, and later queries start new ones") {
   auto ended = std::make_shared<Counter>();
   struct Farewell {
     std::shared_ptr<Counter> ended;
@@ -263,8 +254,7 @@ TEST("threads without work end, and later queries start new ones")
 
 // Goal: no interleaving of resolve, cancel and answer loses a query or answers it twice. Method: several threads ask
 // and cancel what the others ask; in the end each query was answered or its cancellation confirmed, exactly one of both.
-TEST("whatever the interleaving, a query is either answered once or cancelled")
-{
+TEST("whatever the interleaving, a query is either answered once or cancelled") {
   constexpr int askers = 4, rounds = 300;
   std::atomic<int> answered{0}, cancelled{0};
   Counter settled;

@@ -76,8 +76,7 @@ class Sim {
     }
   }
   void run() {
-    while (poll() > 0) {
-    }
+    while (poll() > 0) {}
   }
   size_t count(Kind kind) const {
     size_t found = 0;
@@ -162,8 +161,7 @@ TEST("a slow line delays by its rate") {
   sim.pair();
   const TimeMs begin = sim.engine->nowMs();
   sim.send(sim.client, std::string(10'000, 'x'));
-  while (sim.received.size() < 10'000 && sim.poll() > 0) {
-  }
+  while (sim.received.size() < 10'000 && sim.poll() > 0) {}
   CHECK_EQ(sim.engine->nowMs() - begin, 10'005);
 }
 
@@ -233,7 +231,8 @@ TEST("listeners that share a port by reusePort share its connections") {
   for (int i = 0; i < 40; ++i) sim.connect(ip("10.0.0.9", 80));
   sim.run();
   size_t byFirst = 0;
-  for (const Completion& completion : sim.seen) byFirst += completion.kind == Kind::accepted && completion.listener == 0;
+  for (const Completion& completion : sim.seen)
+    byFirst += completion.kind == Kind::accepted && completion.listener == 0;
   CHECK_EQ(sim.count(Kind::accepted), 40);
   CHECK(byFirst > 5 && byFirst < 35);
 }
@@ -281,8 +280,7 @@ TEST("connects beyond the backlog wait, and come in when there is room") {
   const ListenerId listener = sim.listen(ip("10.0.0.9", 80), 2);
   sim.engine->setAcceptBudget(listener, 0);
   for (int i = 0; i < 5; ++i) sim.connect(ip("10.0.0.9", 80));
-  while (sim.poll({1'000'500}) > 0) {
-  }
+  while (sim.poll({1'000'500}) > 0) {}
   CHECK_EQ(sim.count(Kind::connected), 2);
   sim.engine->setAcceptBudget(listener, unlimitedAccepts);
   sim.run();
@@ -510,14 +508,16 @@ TEST("a writer that waits hears of a reset") {
   Sim sim(with({{"sendBufferBytes", 10}, {"receiveWindowBytes", 10}}));
   sim.pair();
   sim.engine->receive(sim.server, false);
-  while (!sim.send(sim.client, "0123456789").waiting) {
-  }
+  while (!sim.send(sim.client, "0123456789").waiting) {}
   sim.engine->close(sim.server, CloseMode::reset);
   CHECK_EQ(sim.await(Kind::sendFailed).error.code, ErrorCode::connectionReset);
 }
 
 TEST("a connection that is cut fails at both ends after so many bytes") {
-  Sim sim(with({{"resetProbability", 1}, {"resetAfterMinBytes", 100}, {"resetAfterMaxBytes", 100}, {"segmentMaxBytes", 10}}));
+  Sim sim(with({{"resetProbability", 1},
+                {"resetAfterMinBytes", 100},
+                {"resetAfterMaxBytes", 100},
+                {"segmentMaxBytes", 10}}));
   sim.pair();
   sim.engine->receive(sim.client, true);
   sim.send(sim.client, std::string(500, 'x'));

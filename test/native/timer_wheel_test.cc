@@ -24,8 +24,7 @@ std::vector<uint64_t> advance(TimerWheel& wheel, TimeMs now) {
 
 }  // namespace
 
-TEST("a timer expires at its time and not a millisecond before, however far away")
-{
+TEST("a timer expires at its time and not a millisecond before, however far away") {
   for (TimeMs start : {TimeMs{0}, TimeMs{63}, TimeMs{4095}, TimeMs{123'456'789}, 400 * dayMs})
     for (TimeMs wait : {TimeMs{1}, TimeMs{2}, TimeMs{63}, TimeMs{64}, TimeMs{65}, TimeMs{4096}, TimeMs{30'000},
                         dayMs, 40 * dayMs, TimeMs{1} << 40}) {
@@ -39,8 +38,7 @@ TEST("a timer expires at its time and not a millisecond before, however far away
     }
 }
 
-TEST("a timer for a time that has passed expires in the next advance, even to the same time")
-{
+TEST("a timer for a time that has passed expires in the next advance, even to the same time") {
   TimerWheel wheel(1000);
   Timer now, past;
   wheel.arm(now, 1000);
@@ -50,8 +48,7 @@ TEST("a timer for a time that has passed expires in the next advance, even to th
   CHECK(advance(wheel, 1000).empty());
 }
 
-TEST("a cancelled timer never expires, and cancelling twice does nothing")
-{
+TEST("a cancelled timer never expires, and cancelling twice does nothing") {
   TimerWheel wheel(0);
   Timer cancelled(1), kept(2);
   wheel.arm(cancelled, 5);
@@ -64,8 +61,7 @@ TEST("a cancelled timer never expires, and cancelling twice does nothing")
   CHECK_EQ(tags.at(0), uint64_t{2});
 }
 
-TEST("arming again replaces the time")
-{
+TEST("arming again replaces the time") {
   TimerWheel wheel(0);
   Timer timer;
   wheel.arm(timer, 5);
@@ -74,8 +70,7 @@ TEST("arming again replaces the time")
   CHECK_EQ(advance(wheel, 5000).size(), size_t{1});
 }
 
-TEST("a timer that is destroyed while armed is gone")
-{
+TEST("a timer that is destroyed while armed is gone") {
   TimerWheel wheel(0);
   {
     Timer timer;
@@ -85,8 +80,7 @@ TEST("a timer that is destroyed while armed is gone")
   CHECK(advance(wheel, 10).empty());
 }
 
-TEST("a wheel that is destroyed cancels its timers")
-{
+TEST("a wheel that is destroyed cancels its timers") {
   Timer near, far, due;
   {
     TimerWheel wheel(100);
@@ -99,8 +93,7 @@ TEST("a wheel that is destroyed cancels its timers")
   CHECK(!due.armed());
 }
 
-TEST("a clock that steps back leaves time where it is")
-{
+TEST("a clock that steps back leaves time where it is") {
   TimerWheel wheel(1000);
   Timer timer;
   wheel.arm(timer, 1001);
@@ -109,8 +102,7 @@ TEST("a clock that steps back leaves time where it is")
   CHECK_EQ(advance(wheel, 1001).size(), size_t{1});
 }
 
-TEST("nextMs is exact within the current 64 ms, and never later than the next timer")
-{
+TEST("nextMs is exact within the current 64 ms, and never later than the next timer") {
   TimerWheel wheel(128);
   Timer timer;
   CHECK_EQ(wheel.nextMs(), Deadline::never().atMs);
@@ -125,8 +117,7 @@ TEST("nextMs is exact within the current 64 ms, and never later than the next ti
   }
 }
 
-TEST("whoever sleeps until nextMs wakes only a few times for a far timer")
-{
+TEST("whoever sleeps until nextMs wakes only a few times for a far timer") {
   TimerWheel wheel(12'345);
   Timer timer;
   wheel.arm(timer, 12'345 + 40 * dayMs);
@@ -136,8 +127,7 @@ TEST("whoever sleeps until nextMs wakes only a few times for a far timer")
   CHECK_EQ(wheel.nowMs(), 12'345 + 40 * dayMs);
 }
 
-TEST("while expired timers are walked, any timer may be armed, cancelled or destroyed")
-{
+TEST("while expired timers are walked, any timer may be armed, cancelled or destroyed") {
   TimerWheel wheel(0);
   Timer walked(1), cancelled(2), postponed(3), later(4);
   auto destroyed = std::make_unique<Timer>(5);
@@ -158,8 +148,7 @@ TEST("while expired timers are walked, any timer may be armed, cancelled or dest
   CHECK_EQ(advance(wheel, 100).at(0), uint64_t{3});
 }
 
-TEST("expired timers that nobody took are cancelled")
-{
+TEST("expired timers that nobody took are cancelled") {
   TimerWheel wheel(0);
   Timer timer;
   wheel.arm(timer, 5);
@@ -173,8 +162,7 @@ TEST("expired timers that nobody took are cancelled")
 
 // Goal: whatever is done in whatever order, the wheel agrees with a sorted map. Method: random waits of all magnitudes,
 // random cancels and re-arms, and random steps of time, from 1 ms to weeks.
-TEST("random use agrees with a sorted map")
-{
+TEST("random use agrees with a sorted map") {
   for (uint64_t seed = 1; seed <= 40; ++seed) {
     std::mt19937_64 random(seed);
     const auto magnitude = [&](int bits) { return random() >> (64 - 1 - random() % bits); };
