@@ -53,11 +53,13 @@ const noHandlers: ConnectionHandlers<never> = {}
 /** Where a connection is in its life. */
 export type ConnectionState = 'connecting' | 'open' | 'ending' | 'peerEnded' | 'closing' | 'closed'
 
+/** How long a graceful close may take. */
 export interface CloseOptions {
   /** Bound on finishing; afterwards the connection is destroyed. Default 5 000. */
   timeoutMs?: number
 }
 
+/** Timeouts that {@link Connection.setTimeouts} may change; times in milliseconds. */
 export interface ConnectionTimeouts {
   /** Bound on silence of the peer while we read; 0 for none. */
   readTimeoutMs?: number
@@ -67,8 +69,11 @@ export interface ConnectionTimeouts {
   halfClosedTimeoutMs?: number
 }
 
+/** Counters of one connection. */
 export interface ConnectionStats {
+  /** Received from the peer. */
   bytesRead: number
+  /** Taken by the kernel for the peer. */
   bytesWritten: number
   /** Written and not yet taken by the kernel. */
   queuedBytes: number
@@ -76,23 +81,41 @@ export interface ConnectionStats {
 
 /** What the kernel knows of a TCP connection (TCP_INFO); zero where the system does not tell. */
 export interface TcpInfo {
+  /** State of the protocol, numbered as the kernel does: 1 is ESTABLISHED on Linux. */
   state: number
+  /** Round trip, smoothed, in microseconds. */
   rttUs: number
+  /** How much the round trip varies. */
   rttVarianceUs: number
+  /** Shortest round trip lately. */
   minRttUs: number
+  /** Congestion window. */
   sendWindowSegments: number
+  /** Window at which slow start ends. */
   slowStartThresholdSegments: number
+  /** Largest segment we may send. */
   sendSegmentBytes: number
+  /** Largest segment the peer has sent, as estimated. */
   receiveSegmentBytes: number
+  /** Sent and not yet acknowledged. */
   unackedSegments: number
+  /** Taken for lost at present. */
   lostSegments: number
+  /** Unanswered retransmissions in a row, at present. */
   retransmits: number
+  /** Segments sent again since the connection began. */
   totalRetransmits: number
+  /** Receive buffer that the kernel aims at. */
   receiveSpaceBytes: number
+  /** Queued in the kernel and not yet sent. */
   notSentBytes: number
+  /** Bytes that the peer has acknowledged. */
   bytesAcked: number
+  /** Bytes that the peer sent and we acknowledged. */
   bytesReceived: number
+  /** Rate at which data lately arrived at the peer. */
   deliveryRateBytesPerSecond: number
+  /** Rate at which the kernel paces what it sends. */
   pacingRateBytesPerSecond: number
 }
 
@@ -305,7 +328,9 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** @internal Hands reading over to `sink`, whose `handlers` get every event from now on. */
   takeOver(sink: object, handlers: ConnectionHandlers<never>): void {
     if (this.sink !== undefined) {
-      throw new SluiceError('INVALID_ARGUMENT', { detail: 'the connection is being read by another stream or iterator' })
+      throw new SluiceError('INVALID_ARGUMENT', {
+        detail: 'the connection is being read by another stream or iterator',
+      })
     }
     this.sink = sink
     this.handlers = handlers
@@ -350,7 +375,8 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   // Nobody wants the data any more; a `closed` that waits behind it is still due.
   private dropStash(): void {
-    const waiting = (this.hold & stashed) !== 0 ? this.extras.stash.filter(({ type }) => type === records.eventClosed) : []
+    const waiting =
+      (this.hold & stashed) !== 0 ? this.extras.stash.filter(({ type }) => type === records.eventClosed) : []
     this.hold = 0
     this.handlers = { ...this.handlers, data: undefined, end: undefined }
     if (waiting.length === 0) return
@@ -365,6 +391,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   // ---- Facts
 
+  /** Where the connection is in its life. */
   get state(): ConnectionState {
     const { flags } = this
     if ((flags & closed) !== 0) return 'closed'
@@ -374,10 +401,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return (flags & peerEnded) !== 0 ? 'peerEnded' : 'open'
   }
 
+  /** Our IP address; undefined on Unix sockets. */
   get localAddress(): string | undefined {
     return this.endpoints.local?.address
   }
 
+  /** Our port; undefined on Unix sockets. */
   get localPort(): number | undefined {
     const { local } = this.endpoints
     return local?.address === undefined ? undefined : local.port
@@ -389,10 +418,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return local?.address === undefined ? undefined : local.family
   }
 
+  /** The peer's IP address; undefined on Unix sockets. */
   get remoteAddress(): string | undefined {
     return this.endpoints.remote?.address
   }
 
+  /** The peer's port; undefined on Unix sockets. */
   get remotePort(): number | undefined {
     const { remote } = this.endpoints
     return remote?.address === undefined ? undefined : remote.port
@@ -514,11 +545,17 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if (known !== undefined) known.destroyError = error
     if (known?.connected !== undefined) {
       known.connected.reject(error ?? new SluiceError('ABORTED', { phase: 'connect', ...known.target }))
-      known.closed.splice(0).forEach((wake) => { wake(error) })
+      known.closed.splice(0).forEach((wake) => {
+        wake(error)
+      })
       return
     }
-    known?.drained.splice(0).forEach((wake) => { wake() })
-    known?.finished.splice(0).forEach((wake) => { wake() })
+    known?.drained.splice(0).forEach((wake) => {
+      wake()
+    })
+    known?.finished.splice(0).forEach((wake) => {
+      wake()
+    })
     const { handlers } = this
     const { error: onError, close: onClose } = this.settings.handlers ?? noHandlers
     try {
@@ -532,7 +569,9 @@ export class Connection<Data = unknown> implements AsyncDisposable {
         process.emitWarning(error)
       }
     } finally {
-      known?.closed.splice(0).forEach((wake) => { wake(error) })
+      known?.closed.splice(0).forEach((wake) => {
+        wake(error)
+      })
       this.settings.gone?.()
     }
   }
@@ -562,7 +601,9 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     extras
       .get(this)
       ?.[what].splice(0)
-      .forEach((wake) => { wake() })
+      .forEach((wake) => {
+        wake()
+      })
   }
 
   // Asked of the system once, and remembered for the time after the end.

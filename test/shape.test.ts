@@ -1,9 +1,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { dirname, join, relative, resolve } from 'node:path'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
+import { errorTable } from '../src/errors.js'
+import * as records from '../src/native/records.js'
 
 const root = resolve(import.meta.dirname, '..')
+const addon = createRequire(import.meta.url)('node-gyp-build')(root)
 
 // Which folders of native/ a folder may include from, beside itself. The lower layers know bytes, the upper ones time
 // and the kernel; they meet in net/.
@@ -87,6 +91,18 @@ describe('src/', () => {
   })
 })
 
+describe('both sides of the border', () => {
+  it('number events, operations and control words alike', () => {
+    expect({ ...records }).toEqual(addon.recordNumbers())
+  })
+
+  it('know the same errors, but for those that TypeScript alone tells', () => {
+    const [none, ...told] = addon.errorNames()
+    expect(none).toBe('NONE')
+    expect(Object.keys(errorTable).slice(0, told.length)).toEqual(told)
+  })
+})
+
 describe('the public API', () => {
   it('documents every exported name, and every member of it', () => {
     expect(undocumented(join(root, 'src/index.ts'))).toEqual([])
@@ -147,8 +163,10 @@ function isPublicMember(member: ts.Symbol): boolean {
   const isHidden = (declaration: ts.Declaration) =>
     (ts.getCombinedModifierFlags(declaration) & hidden) !== 0 ||
     ts.getJSDocTags(declaration).some((tag) => tag.tagName.text === 'internal')
-  const named = !member.name.startsWith('__') || member.name.startsWith('__@')
-  return named && !member.name.includes('#') && !(member.declarations ?? []).some(isHidden)
+  // Type parameters are members to the compiler, and a name with an underscore is between a stream and Node.
+  if (member.flags & ts.SymbolFlags.TypeParameter || member.name.includes('#')) return false
+  if (member.name.startsWith('_') && !member.name.startsWith('__@')) return false
+  return !(member.declarations ?? []).some(isHidden)
 }
 
 /** Members named by a symbol are `__@asyncIterator@123` inside the compiler. */
