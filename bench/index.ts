@@ -1,3 +1,4 @@
+import type { BenchOptions, BenchProgram } from '../src/cli/bench.js'
 import { type BenchCase, cases } from './cases.js'
 import { type Competitor, findCompetitors } from './competitors.js'
 import { preparePrograms } from './programs.js'
@@ -7,34 +8,7 @@ import { renderGains, renderTable } from './report/table.js'
 import type { Report } from './results.js'
 import { run } from './run.js'
 
-export type { Report } from './results.js'
-export { renderGains, renderPage, renderTable }
-
-/** What `sluice bench` may choose. Names are those of `--list`. */
-export interface BenchOptions {
-  /** A few cases and servers, about half a minute in all. */
-  readonly quick?: boolean
-  readonly cases?: readonly string[]
-  readonly servers?: readonly string[]
-  /** Leave out sluice on other engines. */
-  readonly engine?: string
-  /** Default 5; 3 with `quick`. */
-  readonly rounds?: number
-  /** Measured time of one round. Default 0.5 s; 0.3 s with `quick`. */
-  readonly seconds?: number
-  /** Time a fresh server is loaded before its first round. Default 0.6 s; 0.4 s with `quick`. */
-  readonly warmupSeconds?: number
-  /** Connections of the case "idle". Default 20 000; 5 000 with `quick`. */
-  readonly idleConnections?: number
-  /** Default: the native load generator where it can be had. */
-  readonly load?: 'native' | 'javascript'
-  readonly core?: number
-  readonly separateCores?: boolean
-  /** Where to tell what is going on. */
-  readonly progress?: NodeJS.WriteStream
-  /** Ends all children; the report then holds what was measured so far. */
-  readonly signal?: AbortSignal
-}
+export type { BenchOptions }
 
 /** A name that is none of those known. */
 export class UnknownName extends Error {
@@ -113,3 +87,6 @@ function withConnections(bench: BenchCase, connections: number): BenchCase {
   const count = String(connections).replace(/\B(?=(\d{3})+$)/g, ' ')
   return { ...bench, connections, title: bench.title.replace('20 000', count) }
 }
+
+/** What `sluice bench` is made of. */
+export const program = { bench, list, renderGains, renderPage, renderTable } satisfies BenchProgram
