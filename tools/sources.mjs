@@ -21,7 +21,7 @@ export function sources() {
     .filter(Boolean)
 }
 
-/** Include folders of packages. A source build of the installed package does without the development ones. */
+/** Include folders of packages: that of node-addon-api. None while nothing is installed yet. */
 export function packageIncludes() {
   try {
     return [createRequire(import.meta.url)('node-addon-api').include_dir].map((dir) => resolve(root, dir))

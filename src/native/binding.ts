@@ -1,6 +1,6 @@
 // Loads the addon and declares everything it exports. No other file knows that it exists.
 import { join } from 'node:path'
-import type { NativeFailure } from '../errors.js'
+import { type NativeFailure, SluiceError } from '../errors.js'
 import type { ResolvedAddress } from '../resolve.js'
 
 /** An IP endpoint, or the path of a Unix socket (empty when the socket has no name). */
@@ -87,7 +87,11 @@ export interface NativeChannel {
   flush(): void
   listen(options: NativeListenOptions): NativeAddress | NativeFailure
   listenerFd(key: number): number
-  listenerStats(key: number): { accepted: number; acceptFailures: number; state: 'accepting' | 'waiting' | 'backingOff' }
+  listenerStats(key: number): {
+    accepted: number
+    acceptFailures: number
+    state: 'accepting' | 'waiting' | 'backingOff'
+  }
   closeListener(key: number): void
   connect(options: NativeConnectOptions): { slot: number; tag: number } | NativeFailure
   adopt(options: NativeConnectionConfig & { fd: number }): { slot: number; tag: number } | NativeFailure
@@ -124,7 +128,22 @@ export function isFailure(answer: unknown): answer is NativeFailure {
   return typeof answer === 'object' && answer !== null && 'codeName' in answer
 }
 
-// node-gyp-build: a fresh build/Release first, then the prebuilt addon for this platform and libc.
-const load = require('node-gyp-build') as (folder: string) => NativeBinding
+/** node-gyp-build takes build/Release first, then the prebuilt addon for this platform and libc. */
+function load(folder: string): NativeBinding {
+  try {
+    return require('node-gyp-build')(folder)
+  } catch (cause) {
+    const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n')
+    throw new SluiceError('ADDON_NOT_LOADED', {
+      detail: [
+        `no addon could be loaded for ${process.platform}-${process.arch}, Node ${process.versions.node}: ${reason}`,
+        'Prebuilt ones are for Linux (glibc 2.28 and newer, musl) and macOS 11 and newer, on x64 and arm64.',
+        `To build it, with a C++20 compiler, make and Python 3: npx node-gyp rebuild -C ${folder}`,
+        'On a musl system other than Alpine, set LIBC=musl in the environment.',
+      ].join('\n'),
+      cause,
+    })
+  }
+}
 
 export const native = load(join(__dirname, '..', '..'))

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { existsSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, realpathSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -79,6 +79,21 @@ describe('the packed package', { timeout: 120_000 }, () => {
     expect(files.filter((file) => /^tools\/./.test(file))).toEqual(['tools/sources.mjs'])
   })
 
+  it('lists sources and headers for a build where no prebuilt addon fits', async () => {
+    const tool = 'node_modules/sluice/tools/sources.mjs'
+    const sources = (await installed.run(tool)).split('\n')
+    expect(sources.length).toBeGreaterThan(40)
+    expect(sources.filter((source) => !installed.files().includes(source))).toEqual([])
+    const headers = await installed.run(tool, { args: ['--include'] })
+    expect(existsSync(join(headers, 'napi.h'))).toBe(true)
+    expect(realpathSync(headers)).toContain(realpathSync(installed.folder))
+  })
+
+  it('says what to do where it has no addon for the system', async () => {
+    const env = { npm_config_platform: 'plan9' }
+    await expect(installed.run('echo.cjs', { env })).rejects.toThrow(/npx node-gyp rebuild -C .*sluice/)
+  })
+
   it.each(['mts', 'cts'])('gives its types to a strict .%s file', async (extension) => {
     const folder = installed.folder
     if (!existsSync(join(folder, 'node_modules/@types'))) {
@@ -95,8 +110,9 @@ describe('the packed package', { timeout: 120_000 }, () => {
     })
   })
 
-  it.for(['22', '24'])('echoes on Node %s', async (version, context) => {
-    const node = join(root, `tools/nodes/node_modules/node-${version}/bin/node`)
+  it.for(['20', '22', '24'])('echoes on Node %s', async (version, context) => {
+    const isOurs = process.version.startsWith(`v${version}.`)
+    const node = isOurs ? process.execPath : join(root, `tools/nodes/node_modules/node-${version}/bin/node`)
     context.skip(!existsSync(node), 'needs: npm ci --force --prefix tools/nodes')
     expect(await installed.run('echo.mjs', { node: [node] })).toBe(`${process.arch} there and back`)
   })

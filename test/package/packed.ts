@@ -25,7 +25,7 @@ const npm = process.env.npm_execpath ?? realpathSync(find('npm'))
 export interface Installed {
   folder: string
   /** Runs a script by name in the folder and resolves with what it printed. `node` names another executable. */
-  run(script: string, how?: { node?: string[]; args?: string[] }): Promise<string>
+  run(script: string, how?: { node?: string[]; args?: string[]; env?: NodeJS.ProcessEnv }): Promise<string>
   /** Names of files inside the installed package, relative to it. */
   files(): string[]
   remove(): void
@@ -54,9 +54,13 @@ export async function installPacked(): Promise<Installed> {
 
   return {
     folder,
-    run: async (script, { node = [process.execPath], args = [] } = {}) => {
+    run: async (script, { node = [process.execPath], args = [], env: more = {} } = {}) => {
       const [command, ...rest] = [...node, script, ...args]
-      const { stdout } = await execute(command, rest, { cwd: folder, env, timeout: 60_000 })
+      const { stdout } = await execute(command, rest, {
+        cwd: folder,
+        env: { ...env, ...more },
+        timeout: 60_000,
+      })
       return stdout.trim()
     },
     files: () => readdirSync(join(folder, 'node_modules/sluice'), { recursive: true }).map(String),

@@ -4,7 +4,14 @@ import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { abortError, errorTable, formatEndpoint, nativeError, SluiceError } from '../../src/errors.js'
 
-const javaScriptOnly = ['INVALID_OPTION', 'QUEUE_FULL', 'WRITE_AFTER_END', 'HANDLER_THREW', 'RESOLVE_TIMEOUT']
+const javaScriptOnly = [
+  'INVALID_OPTION',
+  'QUEUE_FULL',
+  'WRITE_AFTER_END',
+  'HANDLER_THREW',
+  'RESOLVE_TIMEOUT',
+  'ADDON_NOT_LOADED',
+]
 
 describe('error table', () => {
   it('documents every native code and no other', () => {
