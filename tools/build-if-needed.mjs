@@ -1,5 +1,5 @@
 // Builds what is older than its sources: the addon and the TypeScript.
-// `npm start` and `npm test` begin with it. --ts-only builds the TypeScript alone.
+// `npm start` and `npm test` begin with it.
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { join, resolve } from 'node:path'
@@ -58,7 +58,7 @@ function nodeRun(...args) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    if (process.argv[2] !== '--ts-only') buildAddon()
+    buildAddon()
     buildTypeScript()
   } catch (error) {
     console.error(error.message)
