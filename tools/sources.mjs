@@ -38,7 +38,12 @@ export function nodeHeaders() {
   const found = prefixes
     .map((prefix) => join(prefix, 'include/node'))
     .find((dir) => existsSync(join(dir, 'node_api.h')))
-  if (!found) throw new Error(`No node_api.h under ${prefixes.join(' or ')}: set npm_config_nodedir.`)
+  if (!found) {
+    const searched = prefixes.join(' or ')
+    throw new Error(
+      `No node_api.h under ${searched}: "npx node-gyp install" fetches it, npm_config_nodedir names others.`,
+    )
+  }
   return found
 }
 
