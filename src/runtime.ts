@@ -1,8 +1,8 @@
 import { Channel } from './channel.js'
 import type { Clock } from './clock.js'
-import { Connection } from './connection.js'
-import { type Attempt, connectRace } from './connect-race.js'
 import { type ConnectOptions, connectOptions, connectRules } from './connect-options.js'
+import { type Attempt, connectRace } from './connect-race.js'
+import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
@@ -11,13 +11,7 @@ import { isFailure, type NativeAddress, type NativeGate, type NativeListenOption
 import { expected, integer, type Parsed, parse } from './options.js'
 import { type ResolvedAddress, resolveHost } from './resolve.js'
 import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
-import {
-  type AdoptOptions,
-  adoptOptions,
-  checkSizes,
-  nativeConfigOf,
-  settingsOf,
-} from './settings.js'
+import { type AdoptOptions, adoptOptions, checkSizes, nativeConfigOf, settingsOf } from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
 import { parseSimulation } from './simulation.js'
 import { encodeSocketOptions } from './socket-options.js'
@@ -82,7 +76,8 @@ export class Runtime implements Clock, AsyncDisposable {
     if (sim !== undefined && engine !== 'sim') throw expected('absent unless "engine" is \'sim\'', parsed.sim, 'sim')
     if (engine === 'sim' && parsed.threads > 0) throw expected("0 with engine 'sim'", parsed.threads, 'threads')
     const { threads, slabBytes, receiveTurnBytes, acceptTurnCount, debug } = parsed
-    const receiveChunkBytes = Math.min(65_536, receiveTurnBytes, slabBytes / 4)
+    // One call for all that a connection may receive in a turn; two connections fill the slab.
+    const receiveChunkBytes = Math.min(receiveTurnBytes, slabBytes / 2)
     try {
       for (let i = 0; i < Math.max(1, threads); i++) {
         this.channels.push(
@@ -159,7 +154,10 @@ export class Runtime implements Clock, AsyncDisposable {
     const addresses: (ResolvedAddress & { path?: string })[] =
       path !== undefined
         ? [{ address: path, family: 4, path }]
-        : await resolveHost(host, { ...{ resolve: native.resolve, family, lookup, signal, clock }, timeoutMs: resolveTimeoutMs })
+        : await resolveHost(host, {
+            ...{ resolve: native.resolve, family, lookup, signal, clock },
+            timeoutMs: resolveTimeoutMs,
+          })
     let winner: Connection | undefined
     const attempt = (to: ResolvedAddress & { path?: string }): Attempt<Connection> => {
       const target: ErrorFacts = to.path === undefined ? { address: to.address, port } : { address: to.path }
@@ -179,7 +177,14 @@ export class Runtime implements Clock, AsyncDisposable {
       const promise = connection.connected(target as { address: string; port?: number }, claim).then(() => connection)
       return { promise, cancel: () => connection.destroy() }
     }
-    const race = { attemptDelayMs, connectTimeoutMs, signal, clock, address: path ?? host, port: path ? undefined : port }
+    const race = {
+      attemptDelayMs,
+      connectTimeoutMs,
+      signal,
+      clock,
+      address: path ?? host,
+      port: path ? undefined : port,
+    }
     return (await connectRace(addresses, attempt, race)) as Connection<Data>
   }
 
@@ -286,7 +291,12 @@ export class Runtime implements Clock, AsyncDisposable {
     if (fd !== undefined) return boundOr(loop.listen({ ...common, fd }), {})
     if (path !== undefined) return boundOr(loop.listen({ ...common, path }), { address: path })
     if (host !== undefined) {
-      const [first] = await resolveHost(host, { resolve: native.resolve, family: 0, timeoutMs: 0, signal: parsed.signal })
+      const [first] = await resolveHost(host, {
+        resolve: native.resolve,
+        family: 0,
+        timeoutMs: 0,
+        signal: parsed.signal,
+      })
       this.refuseClosed('listen')
       return boundOr(loop.listen({ ...common, host: first!.address, port }), { address: host, port })
     }
@@ -348,7 +358,8 @@ function checkHandlers(handlers: unknown): void {
   if (typeof handlers !== 'object' || handlers === null) throw expected('an object of functions', handlers, 'handlers')
   for (const name of handlerNames) {
     const handler = (handlers as Record<string, unknown>)[name]
-    if (handler !== undefined && typeof handler !== 'function') throw expected('a function', handler, `handlers.${name}`)
+    if (handler !== undefined && typeof handler !== 'function')
+      throw expected('a function', handler, `handlers.${name}`)
   }
 }
 
