@@ -80,6 +80,7 @@ class Network final : public LoopClient, public GateWaiter {
 
   void stage(Slot slot, Connection& connection, const OpRecord& op, OpType type, const uint8_t* data);
   void flushStaged(Slot slot, Connection& connection);
+  void destroy(Slot slot, Connection& connection);
   void queueStaged(Connection& connection, size_t skip);
   void dropStaged(Connection& connection);
   void sendQueued(Slot slot, Connection& connection);

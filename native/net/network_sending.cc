@@ -36,7 +36,7 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         beginDraining(slot, *connection, static_cast<uint32_t>(op.a));
         break;
       case OpType::destroy:
-        if (connection != nullptr) beginClosing(slot, *connection, CloseMode::normal, {});
+        if (connection != nullptr) destroy(slot, *connection);
         break;
       case OpType::reset:
         if (connection != nullptr) beginClosing(slot, *connection, CloseMode::reset, {});
@@ -76,6 +76,15 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
   }
   dirty_.clear();
   staged_.clear();
+}
+
+// What was written in this batch gets one try, as a last word often precedes destroy(); only a queue is dropped.
+void Network::destroy(Slot slot, Connection& connection) {
+  const bool closes = connection.state == ConnectionState::closing || connection.state == ConnectionState::closed;
+  if (closes) return;
+  if (connection.firstStaged >= 0) flushStaged(slot, connection);
+  beginClosing(slot, connection, CloseMode::normal, {});
+  connection.error = {};  // nobody wants to know how that try failed
 }
 
 void Network::stage(Slot slot, Connection& connection, const OpRecord& op, OpType type, const uint8_t* data) {
