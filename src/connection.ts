@@ -231,6 +231,11 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return (this.flags & notWritable) === 0
   }
 
+  /** @internal Whether the peer's end has been told. */
+  get hasPeerEnded(): boolean {
+    return (this.flags & peerEnded) !== 0
+  }
+
   /** @internal Whether so many bytes fit below the hard limit. */
   hasCapacityFor(lengthBytes: number): boolean {
     return this.queuedBytes + lengthBytes <= this.settings.hardLimitBytes

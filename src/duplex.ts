@@ -10,6 +10,7 @@ const pooledBytes = 4096
 const poolBytes = 65_536
 // Up to here write() copies; longer chunks are used in place, so their callbacks wait until they have been sent.
 const copiedBytes = 16_384
+const maxTimerMs = 2_147_483_647
 
 // Shared by all streams; a connection knows its own as `sink`.
 const handlers: ConnectionHandlers<never> = {
@@ -52,37 +53,42 @@ type Callback = (error?: Error | null) => void
 export class ConnectionDuplex extends Duplex {
   /** As on `net.Socket`; a stream exists only over an established connection. */
   readonly connecting = false
-  /** As on `net.Socket`. */
-  readonly pending = false
   /** As on `net.Socket`: the bound of `setTimeout()`, in milliseconds. */
   timeout = 0
+  /** As on `net.Socket`: bytes handed to the stream. */
+  bytesRead = 0
+  /** The server it was given to; `http` sets it. */
+  server: unknown = null
 
   /** The connection beneath. */
   readonly connection: Connection
-  // Whether `drain` is due because a write went past the high-water mark.
+  // Whether `drain` is due because a write went past the high-water mark without the stream's own queue knowing.
   private overfull = false
+  // Bytes the connection has been given; of these, those that are part of what the stream still counts as its own.
+  private givenBytes = 0
+  private givenAheadBytes = 0
   private writeDone: Callback | undefined
-  private destroyDone: ((error: Error | null) => void) | undefined
-  private destroyError: Error | null = null
+  private destroyDone: (() => void) | undefined
   private idleTimer: NodeJS.Timeout | undefined
+  private idleQueuedBytes = 0
   private pushed = false
   private ended = false
   private finWritten = false
   private over = false
   // Of stream.Writable; its getter `writableLength` is replaced below.
-  declare readonly _writableState: { readonly length: number; readonly needDrain: boolean }
+  declare readonly _writableState: { readonly length: number; needDrain: boolean }
 
   static {
     Object.defineProperties(ConnectionDuplex.prototype, {
       // With what the connection has taken and the kernel has not.
       writableLength: {
         get(this: ConnectionDuplex) {
-          return this._writableState.length + this.connection.queuedBytes
+          return this._writableState.length - this.givenAheadBytes + this.connection.queuedBytes
         },
       },
       writableNeedDrain: {
         get(this: ConnectionDuplex) {
-          return this.overfull || (this.writable && this._writableState.needDrain)
+          return this.writable && (this.overfull || this._writableState.needDrain)
         },
       },
     })
@@ -96,10 +102,13 @@ export class ConnectionDuplex extends Duplex {
       readableHighWaterMark: readAheadBytes,
       writableHighWaterMark: highWaterBytes,
       decodeStrings: true,
+      // `close` says whether there was an error, which streams do not and net.Socket does.
+      emitClose: false,
     })
     this.connection = connection
     connection.takeOver(this, handlers)
     if (connection.state === 'closed') this.connectionClosed(undefined)
+    else if (connection.hasPeerEnded) this.connectionEnded()
   }
 
   // ---- Reading
@@ -107,6 +116,7 @@ export class ConnectionDuplex extends Duplex {
   /** @internal */
   connectionData(bytes: Uint8Array): void {
     if (this.idleTimer !== undefined) this.idleTimer.refresh()
+    this.bytesRead += bytes.length
     const chunk = copyOf(bytes)
     // What push() comes to when nothing waits, at a fraction of its cost; the first push marks the stream as read from.
     if (this.pushed && this.readableFlowing === true && this.readableLength === 0 && this.readableEncoding === null) {
@@ -135,8 +145,8 @@ export class ConnectionDuplex extends Duplex {
   override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
     if (
       chunk instanceof Uint8Array &&
-      encoding === undefined &&
-      callback === undefined &&
+      encoding == null &&
+      callback == null &&
       !this.overfull &&
       this.writable &&
       this._writableState.length === 0 &&
@@ -145,24 +155,32 @@ export class ConnectionDuplex extends Duplex {
       this.connection.hasCapacityFor(chunk.length)
     ) {
       if (this.idleTimer !== undefined) this.idleTimer.refresh()
+      this.givenBytes += chunk.length
       if (this.connection.write(chunk)) return true
       this.overfull = true
       return false
     }
-    return super.write(chunk, encoding as BufferEncoding, callback as Callback)
+    return super.write(chunk, encoding as BufferEncoding, callback as Callback) && !this.overfull
   }
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: Callback): void {
     this.idleTimer?.refresh()
-    this.send(chunk, callback)
+    this.send(chunk, (error) => {
+      this.givenAheadBytes = 0
+      callback(error)
+    })
   }
 
   override _writev(chunks: { chunk: Buffer }[], callback: Callback): void {
     this.idleTimer?.refresh()
     let i = 0
     const next = (error?: Error | null): void => {
-      if (error || i === chunks.length) callback(error)
-      else this.send(chunks[i++]!.chunk, next)
+      if (!error && i < chunks.length) {
+        this.send(chunks[i++]!.chunk, next)
+        return
+      }
+      this.givenAheadBytes = 0
+      callback(error)
     }
     next()
   }
@@ -170,18 +188,26 @@ export class ConnectionDuplex extends Duplex {
   // In pieces that the connection takes: a stream's own queue has no limit, the connection's has.
   private send(chunk: Buffer, callback: Callback): void {
     const { connection } = this
-    const { highWaterBytes, lowWaterBytes } = connection.settings
+    const { highWaterBytes, lowWaterBytes, hardLimitBytes } = connection.settings
+    // What fits when the queue has drained.
+    const pieceBytes = Math.max(1, Math.min(highWaterBytes, hardLimitBytes - lowWaterBytes))
+    const piece = chunk.length > pieceBytes ? chunk.subarray(0, pieceBytes) : chunk
     try {
-      const piece = chunk.length > highWaterBytes ? chunk.subarray(0, highWaterBytes) : chunk
       if (connection.isWritable && !connection.hasCapacityFor(piece.length)) {
         this.whenDrained(() => this.send(chunk, callback), callback)
         return
       }
       // The queue may be drained, and the chunk still in it, only where the low-water mark is above zero.
       const hasRoom = connection.write(lowWaterBytes > 0 ? Buffer.from(piece) : piece)
-      if (piece.length < chunk.length) this.whenDrained(() => this.send(chunk.subarray(piece.length), callback), callback)
-      else if (hasRoom && piece.length <= copiedBytes) callback()
-      else this.whenDrained(callback, callback)
+      this.givenBytes += piece.length
+      this.givenAheadBytes += piece.length
+      if (piece.length < chunk.length) {
+        this.whenDrained(() => this.send(chunk.subarray(piece.length), callback), callback)
+      } else if (hasRoom && piece.length <= copiedBytes) {
+        callback()
+      } else {
+        this.whenDrained(callback, callback)
+      }
     } catch (error) {
       callback(error as Error)
     }
@@ -198,12 +224,14 @@ export class ConnectionDuplex extends Duplex {
   /** @internal */
   connectionDrained(): void {
     if (this.idleTimer !== undefined) this.idleTimer.refresh()
-    const { writeDone } = this
-    this.writeDone = undefined
-    writeDone?.()
-    if (!this.overfull) return
+    const { overfull, writeDone } = this
     this.overfull = false
-    if (!this.destroyed && this._writableState.length === 0) this.emit('drain')
+    this.writeDone = undefined
+    // Where the stream has a queue of its own, it tells when that is empty too.
+    const hasQueue = this._writableState.length > 0
+    if (overfull && hasQueue) this._writableState.needDrain = true
+    writeDone?.()
+    if (overfull && !hasQueue && this.writable) this.emit('drain')
   }
 
   override _final(callback: Callback): void {
@@ -222,30 +250,24 @@ export class ConnectionDuplex extends Duplex {
     const { writeDone } = this
     this.writeDone = undefined
     writeDone?.(error ?? new SluiceError('CLOSED', { phase: 'write' }))
-    if (this.over) {
+    this.destroyDone = () => {
       callback(error)
-      return
+      process.nextTick(() => this.emit('close', error !== null))
     }
-    this.destroyDone = callback
-    this.destroyError = error
-    this.connection.destroy(error instanceof SluiceError ? error : undefined)
+    if (this.over) this.destroyDone()
+    else this.connection.destroy(error instanceof SluiceError ? error : undefined)
   }
 
   /** @internal The connection is gone. */
   connectionClosed(error: SluiceError | undefined): void {
     this.over = true
-    const { destroyDone } = this
-    if (destroyDone !== undefined) {
-      this.destroyDone = undefined
-      destroyDone(this.destroyError)
-    } else if (error !== undefined) {
-      this.destroy(error)
-    } else if (!this.ended || !this.finWritten) {
-      // Cut short by others than the stream: what has been received may still be read.
-      if (this.readableLength === 0) this.destroy()
-      else this.once('end', () => this.destroy()).push(null)
-    }
-    // Else in good order: the stream destroys itself when it has been read to the end.
+    if (this.destroyDone !== undefined) this.destroyDone()
+    else if (error !== undefined) this.destroy(error)
+    // In good order: the stream destroys itself when it has been read to the end.
+    else if (this.ended && this.finWritten) return
+    // Closed by others than the stream, with all that the peer had to say still to be read.
+    else if (this.ended && !this.readableEnded) this.once('end', () => this.destroy())
+    else this.destroy()
   }
 
   /** As on `net.Socket`: destroys after everything written is out. */
@@ -265,28 +287,44 @@ export class ConnectionDuplex extends Duplex {
 
   /**
    * As on `net.Socket`: emits `timeout` after `timeoutMs` without a byte in either direction; 0 for never. The
-   * connection's own `readTimeoutMs` and `writeTimeoutMs` are separate bounds, and emit it too.
+   * connection's own `readTimeoutMs` and `writeTimeoutMs` are separate bounds, and end it with an error.
    */
   setTimeout(timeoutMs: number, callback?: () => void): this {
+    if (this.destroyed) return this
+    if (!(timeoutMs >= 0 && timeoutMs < Number.POSITIVE_INFINITY)) {
+      throw new SluiceError('INVALID_ARGUMENT', { detail: 'setTimeout() takes milliseconds, 0 or more' })
+    }
     clearTimeout(this.idleTimer)
     this.idleTimer = undefined
     this.timeout = timeoutMs
     if (timeoutMs > 0) {
-      this.idleTimer = setTimeout(() => this.emit('timeout'), timeoutMs)
+      this.idleTimer = setTimeout(() => this.idle(), Math.min(timeoutMs, maxTimerMs))
       this.idleTimer.unref()
     }
     if (callback === undefined) return this
     return timeoutMs > 0 ? this.once('timeout', callback) : this.off('timeout', callback)
   }
 
+  // What is queued may have moved without anybody being told.
+  private idle(): void {
+    const { queuedBytes } = this.connection
+    const moves = queuedBytes > 0 && queuedBytes !== this.idleQueuedBytes
+    this.idleQueuedBytes = queuedBytes
+    if (moves) this.idleTimer?.refresh()
+    else this.emit('timeout')
+  }
+
   /** As on `net.Socket`. */
   setNoDelay(noDelay = true): this {
-    return this.change({ noDelay })
+    return this.change({ noDelay: Boolean(noDelay) })
   }
 
   /** As on `net.Socket`; the delay is rounded up to whole seconds, 0 leaves it as it is. */
   setKeepAlive(keepAlive = false, initialDelayMs = 0): this {
-    return this.change(initialDelayMs > 0 ? { keepAlive, keepAliveIdleMs: initialDelayMs } : { keepAlive })
+    const wanted = Boolean(keepAlive)
+    return this.change(
+      initialDelayMs > 0 ? { keepAlive: wanted, keepAliveIdleMs: initialDelayMs } : { keepAlive: wanted },
+    )
   }
 
   // As in net.Socket, what comes too late or is not there is no reason to fail.
@@ -347,15 +385,14 @@ export class ConnectionDuplex extends Duplex {
     return this.connection.remoteFamily
   }
 
-  /** As on `net.Socket`. */
-  get bytesRead(): number {
-    return this.connection.stats().bytesRead
-  }
-
   /** As on `net.Socket`: with what is still queued. */
   get bytesWritten(): number {
-    const { bytesWritten, queuedBytes } = this.connection.stats()
-    return bytesWritten + queuedBytes + this._writableState.length
+    return this.givenBytes - this.givenAheadBytes + this._writableState.length
+  }
+
+  /** As on `net.Socket`: true once it is gone. */
+  get pending(): boolean {
+    return this.destroyed
   }
 
   /** As on `net.Socket`. */
