@@ -15,7 +15,8 @@ export async function buildNativeTests() {
   const core = sources().filter((source) => !source.startsWith('native/binding/'))
   const support = [...filesUnder('test/native/support', '.cc'), ...(onLinux ? filesUnder(kqueueShim, '.cc') : [])]
   const folder = join(root, 'build/native-tests')
-  const flags = ['-O1', '-g', '-Itest/native', ...(onLinux ? ['-DSLUICE_KQUEUE_SHIM', '-isystem', kqueueShim] : [])]
+  const shimFlags = onLinux ? ['-DSLUICE_KQUEUE_SHIM', '-isystem', kqueueShim] : []
+  const flags = ['-O1', '-g', '-Itest/native', '-DSLUICE_FAULTS', ...shimFlags]
   const objects = await compileObjects({ folder, sources: [...core, ...support, ...tests], flags })
   // A library, so that each test takes what it needs of the core; support is linked whole.
   const library = await archive({ output: join(folder, 'core.a'), objects: objects.slice(0, core.length) })

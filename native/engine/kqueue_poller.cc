@@ -163,11 +163,15 @@ class KqueuePoller final : public Poller {
   int kevent(size_t room, const timespec* timeout) {
     events_.resize(std::max(events_.size(), room));
     if (!changes_.empty()) ++interestChanges_;
-    const int found = sys::once("kevent", [&] {
-      return ::kevent(queue_, changes_.data(), static_cast<int>(changes_.size()), events_.data(),
-                      static_cast<int>(room), timeout);
-    });
-    // Also after EINTR: a signal ends the wait, not the work on the changes.
+    const int changes = static_cast<int>(changes_.size());
+    int found = -1;
+    if (!sys::fault("kevent")) {
+      found = ::kevent(queue_, changes_.data(), changes, events_.data(), static_cast<int>(room), timeout);
+    } else if (errno == EINTR) {
+      // A signal ends the wait, not the work on the changes before it: kevent(2).
+      (void)::kevent(queue_, changes_.data(), changes, nullptr, 0, &atOnce);
+      errno = EINTR;
+    }
     changes_.clear();
     return found;
   }
