@@ -390,6 +390,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     queueMicrotask(() => this.unstash())
   }
 
+  /** @internal Calls back when it is gone, after its handlers; at once if it is already. */
+  whenClosed(callback: (error?: SluiceError) => void): void {
+    if ((this.flags & closed) !== 0) callback(extras.get(this)?.destroyError)
+    else this.extras.closed.push(callback)
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

@@ -32,7 +32,7 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
   /** @throws {SluiceError} `ERR_SLUICE_INVALID_ARGUMENT` when something else reads the connection already. */
   constructor(private readonly connection: Connection) {
     connection.takeOver(this, handlers)
-    if (connection.state === 'closed') this.ended = true
+    if (connection.state === 'closed' || connection.hasPeerEnded) this.ended = true
   }
 
   [Symbol.asyncIterator](): this {
@@ -49,10 +49,15 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
 
   /** Left early: nobody will read the rest, so the connection goes. */
   return(): Promise<Batch> {
-    this.chunks = []
-    this.finish(undefined)
+    this.drop(undefined)
     this.connection.destroy()
     return Promise.resolve(done)
+  }
+
+  /** @internal Ends it with `error`; what has not been taken by then is lost. */
+  drop(error: SluiceError | undefined): void {
+    this.chunks = []
+    this.finish(error)
   }
 
   /** @internal */

@@ -14,7 +14,11 @@ export interface ConnectionWebStreams {
 /** Reading goes no further ahead than `highWaterBytes`; a write is done when the kernel has taken it. */
 export function connectionWebStreams(connection: Connection): ConnectionWebStreams {
   const reader = new ConnectionReader(connection)
-  const readable = new ReadableStream<Uint8Array>(
+  return { readable: readableOf(reader), writable: writableOf(connection, reader) }
+}
+
+function readableOf(reader: ConnectionReader): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         const { value, done } = await reader.next()
@@ -28,20 +32,46 @@ export function connectionWebStreams(connection: Connection): ConnectionWebStrea
     // Nothing is read before it is asked for; what comes by then waits in the reader.
     { highWaterMark: 0 },
   )
-  const writable = new WritableStream<ArrayBufferView | ArrayBuffer>({
-    async write(chunk) {
-      connection.write(viewOf(chunk))
-      await connection.drained()
+}
+
+function writableOf(connection: Connection, reader: ConnectionReader): WritableStream<ArrayBufferView | ArrayBuffer> {
+  let closing = false
+  return new WritableStream<ArrayBufferView | ArrayBuffer>({
+    start(controller) {
+      connection.whenClosed((error) => {
+        if (!closing || error !== undefined) controller.error(error ?? new SluiceError('CLOSED', { phase: 'write' }))
+      })
+      // Not as the sink's abort(): that would wait for the write under way, which may wait for the peer.
+      const { signal } = controller as WritableStreamDefaultController & { signal: AbortSignal }
+      signal.addEventListener('abort', () => {
+        reader.drop(new SluiceError('ABORTED', { phase: 'write', cause: signal.reason }))
+        connection.reset()
+      })
     },
+    write: (chunk) => writeAll(connection, viewOf(chunk)),
     async close() {
+      closing = true
       connection.end()
       await connection.finished()
     },
-    abort() {
-      connection.reset()
-    },
   })
-  return { readable, writable }
+}
+
+// In pieces that the connection takes, however long the chunk.
+async function writeAll(connection: Connection, bytes: Uint8Array): Promise<void> {
+  const { highWaterBytes, lowWaterBytes, hardLimitBytes } = connection.settings
+  const pieceBytes = Math.max(1, Math.min(highWaterBytes, hardLimitBytes - lowWaterBytes))
+  for (let offset = 0; offset < bytes.length; ) {
+    if (connection.isWritable && !connection.hasCapacityFor(Math.min(pieceBytes, bytes.length - offset))) {
+      await connection.drained()
+      continue
+    }
+    const piece = bytes.subarray(offset, offset + pieceBytes)
+    // The queue may be drained, and the chunk still in it, only where the low-water mark is above zero.
+    connection.write(lowWaterBytes > 0 ? Buffer.from(piece) : piece)
+    offset += piece.length
+    await connection.drained()
+  }
 }
 
 function viewOf(chunk: unknown): Uint8Array {
