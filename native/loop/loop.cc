@@ -26,6 +26,11 @@ Loop::Loop(std::unique_ptr<Engine> engine, const LoopMemory& memory, uint32_t fr
 
 Result<void> Loop::collect(Deadline deadline) {
   if (frame_ == nullptr) return {};
+  if (frame_->count == 0) {
+    // Nothing refers to what was received and dropped, e.g. while draining: its space serves again.
+    giveBack(frame_->lent);
+    frame_->reset();
+  }
   fillFromOverflow();
   // A completion causes at most two events at once, e.g. the last data's release and an end.
   const size_t room = std::min<size_t>(completions_.size(), frame_->room() / 2);
