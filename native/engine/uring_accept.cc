@@ -46,6 +46,8 @@ Result<ListenerId> UringEngine::listen(const ListenSpec& spec) {
     return blocking ? Error{ErrorCode::descriptorLimit, 0, ""} : blocking.error();
   }
   listeners_[id].fd = *fd;
+  auto address = kernel_socket::localAddress(*fd);
+  listeners_[id].isUnix = address && address->family() == AF_UNIX;
   return id;
 }
 
@@ -138,6 +140,7 @@ void UringEngine::deliverAccepted(ListenerId id, Output& out) {
       break;
     }
     sockets_[slot].fd = fd;
+    sockets_[slot].isUnix = listener.isUnix;
     ++listener.turnCount;
     if (listener.budget != unlimitedAccepts) --listener.budget;
     out.add({.kind = Completion::Kind::accepted, .socket = slot, .listener = id});

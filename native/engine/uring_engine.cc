@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 
 #include "engine/kernel_socket.h"
 #include "engine/sys.h"
@@ -21,16 +20,10 @@ bool passes(int error) {
   return error == ETIME || error == EINTR || error == EAGAIN || error == EBUSY || error == ENOMEM;
 }
 
-static bool envQuiet = !getenv("U_NOQUIET");
-static bool envDirect = getenv("U_DIRECT");
-static int envWaitAll = getenv("U_NOWAITALL") ? 0 : MSG_WAITALL;
-static int envFill = getenv("U_FILL") ? atoi(getenv("U_FILL")) : 0;
-static int envMin = getenv("U_MIN") ? atoi(getenv("U_MIN")) : 0;
-
 }  // namespace
 
-UringEngine::UringEngine(UringRing ring, UringBuffers buffers, int eventFd, WakeFd wake, const EngineOptions& options,
-                         UringExtras extras)
+UringEngine::UringEngine(UringRing ring, UringBuffers buffers, int eventFd, WakeFd wake,
+                         const EngineOptions& options, UringExtras extras)
     : buffers_(std::move(buffers)),
       ring_(std::move(ring)),
       eventFd_(eventFd),
@@ -39,7 +32,7 @@ UringEngine::UringEngine(UringRing ring, UringBuffers buffers, int eventFd, Wake
       extras_(extras) {}
 
 UringEngine::~UringEngine() {
-  if (started_ && !failed_) cancelEverything();
+  if (started_) cancelEverything();
   for (Slot slot = 0; slot < sockets_.size(); ++slot) {
     if (sockets_.contains(slot) && sockets_[slot].fd >= 0) kernel_socket::closeFd(sockets_[slot].fd);
   }
@@ -51,18 +44,21 @@ UringEngine::~UringEngine() {
   sys::close(eventFd_);
 }
 
-// Without this the kernel would go on for a moment after the ring is closed, with memory that is gone by then.
+// Without this the kernel would go on for a moment after the ring is closed, with memory that is gone by then. A ring
+// whose thread has ended was cancelled with it; only what it had completed is left to collect.
 void UringEngine::cancelEverything() {
   delayed_.clear();
   uring::SubmissionEntry* entry = ring_.next();
-  if (!entry && (ring_.submit(), !(entry = ring_.next()))) return;
-  entry->opcode = uring::opcode::cancel;
-  entry->fd = -1;
-  entry->operationFlags = uring::operation::cancelAll | uring::operation::cancelAny;
-  entry->userData = tag(Operation::cancel, 0);
+  if (!entry && ring_.submit() >= 0) entry = ring_.next();
+  if (entry) {
+    entry->opcode = uring::opcode::cancel;
+    entry->fd = -1;
+    entry->operationFlags = uring::operation::cancelAll | uring::operation::cancelAny;
+    entry->userData = tag(Operation::cancel, 0);
+  }
   constexpr uring::Timespec patience{0, 20'000'000};
   for (int tries = 0; tries < 50 && underWay_ > 0; ++tries) {
-    ring_.enter(1, &patience);
+    const int entered = ring_.enter(1, &patience);
     while (const uring::CompletionEntry* next = ring_.peek()) {
       const uring::CompletionEntry completion = *next;
       ring_.advance();
@@ -71,6 +67,7 @@ void UringEngine::cancelEverything() {
       if (!(completion.flags & uring::completionFlag::more)) --underWay_;
       if (operation == Operation::accept && completion.result >= 0) kernel_socket::closeFd(completion.result);
     }
+    if (entered < 0 && !passes(-entered)) return;
   }
 }
 
@@ -149,6 +146,7 @@ Result<Slot> UringEngine::connect(const ConnectSpec& spec) {
   }
   UringSocket& socket = sockets_[slot];
   socket.fd = *fd;
+  socket.isUnix = spec.address.family() == AF_UNIX;
   socket.connecting = true;
   socket.connectTo = std::make_unique<SocketAddress>(spec.address);
   uring::SubmissionEntry& entry = queue(Operation::connect, slot, uring::opcode::connect, *fd);
@@ -167,6 +165,8 @@ Result<Slot> UringEngine::adopt(int fd) {
     return blocking ? Error{ErrorCode::connectionLimit, 0, ""} : blocking.error();
   }
   sockets_[slot].fd = *prepared;
+  auto address = kernel_socket::localAddress(*prepared);
+  sockets_[slot].isUnix = address && address->family() == AF_UNIX;
   return slot;
 }
 
@@ -174,17 +174,12 @@ SendResult UringEngine::send(Slot slot, const iovec* pieces, int count) {
   UringSocket& socket = sockets_[slot];
   SLUICE_ASSERT(!socket.sending && !socket.closing && count >= 1 && count <= maxSendPieces);
   ++counters_.sends;
-  if (envDirect && count == 1) {
-    ssize_t n = ::send(socket.fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n == (ssize_t)pieces->iov_len) return {(size_t)n, false, {}};
-    abort();
-  }
   socket.sending = true;
   if (count == 1) {
     uring::SubmissionEntry& entry = queue(Operation::send, slot, uring::opcode::send, socket.fd);
     entry.address = reinterpret_cast<uint64_t>(pieces->iov_base);
     entry.length = static_cast<uint32_t>(std::min<size_t>(pieces->iov_len, INT32_MAX));
-    entry.operationFlags = MSG_NOSIGNAL | envWaitAll;
+    entry.operationFlags = MSG_NOSIGNAL | MSG_WAITALL;
   } else {
     // First the entry: making room for it may free all messages.
     uring::SubmissionEntry& entry = queue(Operation::send, slot, uring::opcode::sendMessage, socket.fd);
@@ -196,14 +191,14 @@ SendResult UringEngine::send(Slot slot, const iovec* pieces, int count) {
     message.header.msg_iovlen = static_cast<size_t>(count);
     entry.address = reinterpret_cast<uint64_t>(&message.header);
     entry.length = 1;
-    entry.operationFlags = MSG_NOSIGNAL | envWaitAll;
+    entry.operationFlags = MSG_NOSIGNAL | MSG_WAITALL;
   }
   return {0, true, {}};
 }
 
 void UringEngine::close(Slot slot, CloseMode mode) {
   UringSocket& socket = sockets_[slot];
-  SLUICE_ASSERT(!socket.closing);
+  if (socket.closing) return;
   socket.closing = true;
   socket.resetOnClose = mode == CloseMode::reset;
   dropAside(slot);
@@ -262,10 +257,9 @@ Result<void> UringEngine::enter(bool wait, Deadline deadline) {
     const TimeMs left = deadline.atMs > now ? deadline.atMs - now : 0;
     timeout = {static_cast<int64_t>(left / 1000), static_cast<int64_t>(left % 1000 * 1'000'000)};
   }
-  if (envQuiet) ring_.setQuiet(true);
-  static const uring::Timespec zero{};
-  const int entered = envMin && !wait ? ring_.enter(envMin, &zero) : ring_.enter(wait ? 1 : 0, timed ? &timeout : nullptr);
-  if (envQuiet) ring_.setQuiet(false);
+  ring_.setQuiet(true);
+  const int entered = ring_.enter(wait ? 1 : 0, timed ? &timeout : nullptr);
+  ring_.setQuiet(false);
   if (entered < 0 && !passes(-entered)) {
     failed_ = true;
     return systemError(-entered, "io_uring_enter");
@@ -275,11 +269,12 @@ Result<void> UringEngine::enter(bool wait, Deadline deadline) {
 }
 
 void UringEngine::submit() {
+  armStarved();
   moveDelayed();
   if (failed_ || ring_.queued() == 0 || !start()) return;
-  if (envQuiet) ring_.setQuiet(true);
+  ring_.setQuiet(true);
   const int submitted = ring_.submit();
-  if (envQuiet) ring_.setQuiet(false);
+  ring_.setQuiet(false);
   if (submitted < 0 && !passes(-submitted)) failed_ = true;
   forgetMessages();
 }
@@ -293,7 +288,6 @@ Result<size_t> UringEngine::poll(PollBatch batch, Deadline deadline) {
   Output out{batch.completions};
   armStarved();
   const bool wait = !deadline.isNow() && !somethingHere();
-  int fill = envFill;
   if (wait || ring_.queued() > 0 || !delayed_.empty() || ring_.kernelWaits()) {
     if (auto entered = enter(wait, deadline); !entered) return entered.error();
   }
@@ -302,10 +296,6 @@ Result<size_t> UringEngine::poll(PollBatch batch, Deadline deadline) {
     deliverWaitingAccepts(out);
     deliverAside(out);
     takeCompletions(out);
-    if (out.count > 0 && !out.full() && fill-- > 0 && ring_.kernelWaits()) {
-      if (auto entered = enter(false, deadline); !entered) return entered.error();
-      continue;
-    }
     if (out.count > 0 || wait || rounds == maxRounds) return out.count;
     // Nothing for the caller in it. Before saying so, the descriptor is made unreadable and everything looked at again.
     if (!work()) clearEvent();
@@ -322,7 +312,7 @@ bool UringEngine::somethingHere() const {
 
 bool UringEngine::work() const {
   return ring_.queued() > 0 || ring_.kernelWaits() || somethingHere() || !delayed_.empty() ||
-         (!starved_.empty() && buffers_.available() > 0);
+         (!(starved_.empty() && served_.empty()) && buffers_.available() > 0);
 }
 
 void UringEngine::clearEvent() {
@@ -387,11 +377,23 @@ void UringEngine::handleConnected(Slot slot, int result, Output& out) {
     completion.error = systemError(-result, "connect");
   } else if (auto peer = kernel_socket::peerAddress(socket.fd); !peer) {
     // The kernel said yes, and there is nobody: a reset was faster (HP-27).
-    completion.error = systemError(kernel_socket::takeError(socket.fd) ?: peer.error().osError, "connect");
+    const int pending = kernel_socket::takeError(socket.fd);
+    completion.error = systemError(pending != 0 ? pending : peer.error().osError, "connect");
   } else {
     completion.kind = Completion::Kind::connected;
   }
+  socket.receivedAll = completion.kind == Completion::Kind::connectFailed;  // only close() is left
   out.add(completion);
+  armReceive(slot);
+}
+
+// The kernel tells a connection's death once, to whoever asks first. Receiving then sees a plain end, so the engine
+// remembers.
+Error UringEngine::sendFailure(UringSocket& socket, int error) {
+  if (error == EPIPE && socket.failure != 0) error = socket.failure;
+  // On a Unix socket EPIPE is a peer that closed in peace; what it wrote before ends with a clean end.
+  if (!(socket.isUnix && error == EPIPE)) socket.failure = error == EPIPE ? ECONNRESET : error;
+  return systemError(error, "send");
 }
 
 void UringEngine::handleSent(Slot slot, int result, Output& out) {
@@ -403,7 +405,7 @@ void UringEngine::handleSent(Slot slot, int result, Output& out) {
     completion.length = static_cast<uint32_t>(result);
   } else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
     completion.kind = Completion::Kind::sendFailed;
-    completion.error = socket.sendError = systemError(-result, "send");
+    completion.error = sendFailure(socket, -result);
   }
   out.add(completion);
 }

@@ -108,6 +108,7 @@ class UringEngine final : public FdEngine {
   void handle(const uring::CompletionEntry& completion, Output& out);
   void handleConnected(Slot slot, int result, Output& out);
   void handleSent(Slot slot, int result, Output& out);
+  static Error sendFailure(UringSocket& socket, int error);
   void dropStale(Operation operation, const uring::CompletionEntry& completion);
   void closeIfIdle(Slot slot);
   void deliverClosed(Output& out);
@@ -148,9 +149,9 @@ class UringEngine final : public FdEngine {
   const EngineOptions options_;
   const UringExtras extras_;
   std::atomic<bool> started_ = false;
-  bool failed_ = false;       // the ring cannot be entered any more
+  bool failed_ = false;  // the ring cannot be entered any more
   uint32_t turn_ = 0;
-  uint32_t underWay_ = 0;     // operations that a completion without `more` will end
+  uint32_t underWay_ = 0;  // operations that a completion without `more` will end
 
   SlotTable<UringSocket> sockets_;
   SlotTable<UringListener> listeners_;
@@ -159,11 +160,12 @@ class UringEngine final : public FdEngine {
     msghdr header;
     iovec pieces[maxSendPieces];
   };
-  std::deque<Message> messages_;  // what entries of several pieces point to; free again once the kernel has taken them
+  std::deque<Message> messages_;  // what entries of several pieces point to, until the kernel has taken them
   size_t messagesUsed_ = 0;
-  std::vector<Slot> closed_;        // to be told
-  std::deque<Slot> starved_;        // wait for a buffer
-  std::vector<Slot> aside_;         // have something set aside
+  std::vector<Slot> closed_;         // to be told
+  std::deque<Slot> starved_;         // wait for a buffer
+  std::vector<Slot> served_;         // had a whole turn; they wait behind those
+  std::vector<Slot> aside_;          // have something set aside
   std::vector<ListenerId> waiting_;  // have accepted more than one turn's share
 };
 

@@ -31,7 +31,8 @@ void UringEngine::receive(Slot slot, bool on) {
 
 void UringEngine::armReceive(Slot slot) {
   UringSocket& socket = sockets_[slot];
-  if (!socket.wanted || socket.receiving || socket.receivedAll || socket.closing || socket.starved || socket.aside) {
+  if (!socket.wanted || socket.connecting || socket.receiving || socket.receivedAll || socket.closing ||
+      socket.starved || socket.aside) {
     return;
   }
   socket.receiving = true;
@@ -56,6 +57,8 @@ void UringEngine::cancelReceive(Slot slot) {
 // An empty buffer ring fails every multishot receive at once, data or not (SV-24). Those wait here, and go on a few at
 // a time as buffers come back.
 void UringEngine::armStarved() {
+  starved_.insert(starved_.end(), served_.begin(), served_.end());
+  served_.clear();
   for (uint32_t room = buffers_.available(); room > 0 && !starved_.empty(); --room) {
     const Slot slot = starved_.front();
     starved_.pop_front();
@@ -78,8 +81,9 @@ void UringEngine::handleReceived(Slot slot, const uring::CompletionEntry& comple
   if (!last) return;
   if (socket.closing) return closeIfIdle(slot);
   if (completion.result <= 0) return finishReceiving(slot, completion.result, out);
-  ++counters_.multishotRearmed;
-  armReceive(slot);
+  // It had its turn; whoever found no buffer meanwhile comes first.
+  socket.starved = true;
+  served_.push_back(slot);
 }
 
 void UringEngine::handlePiece(Slot slot, UringBuffers::Piece piece, Output& out) {
@@ -112,21 +116,20 @@ void UringEngine::finishReceiving(Slot slot, int result, Output& out) {
       (void)setBlocking(socket.fd);
       [[fallthrough]];
     case EINTR:
-    case ECANCELED:
-      ++counters_.receivesWithoutData;
-      return armReceive(slot);
+    case ECANCELED: ++counters_.receivesWithoutData; return armReceive(slot);
     default: break;
   }
   socket.receivedAll = true;
   Completion completion{.kind = Completion::Kind::ended, .socket = slot};
-  if (result < 0) {
-    completion.error = systemError(-result, "recv");
-  } else if (const int pending = kernel_socket::takeError(socket.fd); pending != 0) {
-    completion.error = systemError(pending, "recv");
-  } else if (socket.sendError && socket.sendError.osError != EPIPE) {
-    completion.error = systemError(socket.sendError.osError, "recv");  // the kernel tells a reset only once
+  // An end is only believed when nothing worse is known (HP-26).
+  int error = result < 0 ? -result : socket.failure;
+  if (error == 0) error = kernel_socket::takeError(socket.fd);
+  if (error == EPIPE) error = ECONNRESET;  // how Linux spells a reset after FIN
+  if (error != 0) {
+    socket.failure = error;
+    completion.kind = Completion::Kind::receiveFailed;
+    completion.error = systemError(error, "recv");
   }
-  if (completion.error) completion.kind = Completion::Kind::receiveFailed;
   if (socket.wanted && !socket.aside) return out.add(completion);
   if (!socket.aside) socket.aside = std::make_unique<SetAside>();
   socket.aside->final = completion.error ? SetAside::Final::failed : SetAside::Final::ended;
@@ -148,7 +151,9 @@ void UringEngine::deliver(Slot slot, UringBuffers::Piece piece, Output& out) {
     // What one message brought in several receives lies side by side, and is handed on as one.
     Completion& previous = out.to[out.count - 1];
     if (previous.kind == Completion::Kind::received && previous.socket == slot &&
-        previous.offset + previous.length == piece.offset && buffers_.sameBuffer(previous.offset, piece.offset)) {
+        previous.offset + previous.length == piece.offset &&
+        previous.length + piece.length <= options_.receiveChunkBytes &&
+        buffers_.sameBuffer(previous.offset, piece.offset)) {
       previous.length += piece.length;
       return buffers_.giveBack(piece.offset);
     }

@@ -73,9 +73,10 @@ class UringRing {
     constexpr uint32_t reasons = uring::submissionFlag::taskrun | uring::submissionFlag::completionsOverflowed;
     return (__atomic_load_n(submissionFlags_, __ATOMIC_ACQUIRE) & reasons) != 0;
   }
-  /// While quiet, nothing is written to the registered eventfd.
+  /// While quiet, nothing is written to the registered eventfd. What came meanwhile is seen by peek() and kernelWaits(),
+  /// to be asked before the descriptor is relied on again.
   void setQuiet(bool quiet) {
-    __atomic_store_n(completionFlags_, quiet ? uring::completionRingFlag::eventfdDisabled : 0, __ATOMIC_RELAXED);
+    __atomic_store_n(completionFlags_, quiet ? uring::completionRingFlag::eventfdDisabled : 0, __ATOMIC_SEQ_CST);
   }
 
  private:

@@ -14,7 +14,7 @@ namespace sluice {
 /// Received bytes that wait for their turn, or for receive(true): oldest first.
 struct SetAside {
   struct Piece {
-    uint32_t offset = 0;                // in the slab, holding a reference, unless `copy` is there
+    uint32_t offset = 0;  // in the slab, holding a reference, unless `copy` is there
     uint32_t length = 0;
     uint32_t delivered = 0;             // of `length`; copies only
     std::unique_ptr<uint8_t[]> copy{};  // owned
@@ -28,22 +28,23 @@ struct SetAside {
 
 /// One connection as UringEngine knows it. At most one receive, one send and one connect are under way.
 struct UringSocket {
-  int fd = -1;                  // owned
-  uint32_t turn = 0;            // the poll that turnBytes counts for
-  uint32_t turnBytes = 0;       // delivered in it
-  bool wanted = false;          // receive(true)
-  bool receiving = false;       // a multishot receive is under way
-  bool cancelling = false;      // and is to end
-  bool receivedAll = false;     // its end or failure was found; never armed again
+  int fd = -1;               // owned
+  uint32_t turn = 0;         // the poll that turnBytes counts for
+  uint32_t turnBytes = 0;    // delivered in it
+  bool wanted = false;       // receive(true)
+  bool receiving = false;    // a multishot receive is under way
+  bool cancelling = false;   // and is to end
+  bool receivedAll = false;  // its end or failure was found; never armed again
   bool sending = false;
   bool connecting = false;
   bool closing = false;
   bool resetOnClose = false;
-  bool unreadLost = false;      // received bytes were dropped at close: the peer is to see a reset, as if unread
-  bool starved = false;         // in the engine's list of those without a buffer
-  bool toDeliver = false;       // in the engine's list of those with something set aside
-  Error sendError{};            // told already; a later end of data is then no clean end
-  std::unique_ptr<SetAside> aside;          // only while there is something
+  bool unreadLost = false;  // received bytes were dropped at close: the peer is to see a reset, as if unread
+  bool starved = false;     // in the engine's list of those without a buffer
+  bool toDeliver = false;   // in the engine's list of those with something set aside
+  bool isUnix = false;
+  int failure = 0;                  // errno that ended it for sending: a later end of data is then no clean end
+  std::unique_ptr<SetAside> aside;  // only while there is something
   std::unique_ptr<SocketAddress> connectTo;  // only while connecting: the kernel reads it
 
   bool busy() const { return receiving || sending || connecting; }
@@ -51,18 +52,19 @@ struct UringSocket {
 
 /// One listener as UringEngine knows it.
 struct UringListener {
-  int fd = -1;                // owned
-  uint32_t budget = 0;        // accepts still allowed
-  uint32_t turn = 0;          // the poll that turnCount counts for
-  uint32_t turnCount = 0;     // delivered in it
-  uint32_t accepting = 0;     // accept operations under way
-  bool multishot = false;     // the one under way is multishot
-  bool cancelling = false;    // those under way are to end
-  bool failed = false;        // acceptFailed was told; nothing until the next setAcceptBudget()
+  int fd = -1;              // owned
+  uint32_t budget = 0;      // accepts still allowed
+  uint32_t turn = 0;        // the poll that turnCount counts for
+  uint32_t turnCount = 0;   // delivered in it
+  uint32_t accepting = 0;   // accept operations under way
+  bool multishot = false;   // the one under way is multishot
+  bool cancelling = false;  // those under way are to end
+  bool failed = false;      // acceptFailed was told; nothing until the next setAcceptBudget()
   bool closing = false;
-  bool toDeliver = false;     // in the engine's list of those with something waiting
-  std::deque<int> waiting;    // owned: accepted and not yet delivered
-  Error error{};              // to be told after them
+  bool toDeliver = false;  // in the engine's list of those with something waiting
+  bool isUnix = false;
+  std::deque<int> waiting;  // owned: accepted and not yet delivered
+  Error error{};            // to be told after them
 };
 
 }  // namespace sluice
