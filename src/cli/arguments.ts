@@ -162,3 +162,8 @@ export function table(rows: readonly (readonly string[])[]): string {
   const lines = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  '))
   return lines.map((line) => `  ${line}`.trimEnd()).join('\n')
 }
+
+/** "1 byte", "2 bytes". */
+export function count(howMany: number, noun: string): string {
+  return `${howMany} ${noun}${howMany === 1 ? '' : 's'}`
+}

@@ -1,3 +1,4 @@
+import { count } from './arguments.js'
 import { type Service, serve } from './serve.js'
 
 let connections = 0
@@ -23,7 +24,7 @@ const discard: Service = {
     })
   },
   finished() {
-    process.stderr.write(`discarded ${bytesDiscarded} bytes of ${connections} connections\n`)
+    process.stderr.write(`discarded ${count(bytesDiscarded, 'byte')} of ${count(connections, 'connection')}\n`)
   },
 }
 

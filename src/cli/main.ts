@@ -83,6 +83,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage. Set SLUICE_ENGINE to choose an engi
 `
 }
 
+// Whoever reads our output may stop early, as `head` does.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+}
+
 main(process.argv.slice(2)).then((code) => {
   process.exitCode = code
 })

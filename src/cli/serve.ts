@@ -2,12 +2,13 @@ import type { Duplex } from 'node:stream'
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
 import type { ConnectionHandlers } from '../handlers.js'
-import type { ListenOptions } from '../listener.js'
+import type { ListenerAddress, ListenOptions } from '../listener.js'
 import { Runtime } from '../runtime.js'
 import type { ConnectionOptions } from '../settings.js'
 import {
   type CommandHelp,
   choice,
+  count,
   helpPage,
   integer,
   parseArguments,
@@ -38,7 +39,7 @@ const flags = {
     'kqueue',
     'poll',
   ]),
-  threads: integer("I/O threads; 0 works on Node's own event loop", { min: 0, max: 1024, default: 0 }),
+  threads: integer("I/O threads; 0 works on Node's own event loop", { min: 0, max: 64, default: 0 }),
   via: choice('use connections by handlers, or as Node streams', ['handlers', 'duplex'], 'handlers'),
 }
 
@@ -56,11 +57,15 @@ export async function serve(service: Service, argv: string[]): Promise<number> {
   const where = endpoint(values)
   const runtime = new Runtime({ engine, threads })
   try {
+    if (runtime.engine === 'sim')
+      throw new UsageError("SLUICE_ENGINE is 'sim', a network that no other process can reach")
     const handlers = via === 'duplex' ? duplexHandlers(service) : { ...service.handlers, error: reportConnection }
     const listener = await runtime.listen({ ...service.options, ...where }, handlers)
-    const line = { listening: listener.address, engine: runtime.engine, threads: runtime.threads, pid: process.pid }
+    // Whoever reads the line may send a signal at once.
+    const stopped = closeOnSignal(runtime)
+    const line = { listening: told(listener.address), engine: runtime.engine, threads, pid: process.pid }
     process.stdout.write(`${JSON.stringify(line)}\n`)
-    await closeOnSignal(runtime)
+    await stopped
     service.finished?.()
     return 0
   } finally {
@@ -73,6 +78,11 @@ function endpoint({ port, host, path }: Values<typeof flags>): Pick<ListenOption
   const clash = port !== undefined ? '--port' : host !== undefined ? '--host' : undefined
   if (clash) throw new UsageError(`option "${clash}" cannot be given together with "--path"`)
   return { path: path.replace(/^@/, '\0') }
+}
+
+// As --path takes it: the NUL of an abstract name is hard to see and to type.
+function told(address: ListenerAddress): ListenerAddress {
+  return address.path === undefined ? address : { path: address.path.replace(/^\0/, '@') }
 }
 
 function duplexHandlers(service: Service): ConnectionHandlers {
@@ -89,9 +99,14 @@ function closeOnSignal(runtime: Runtime): Promise<void> {
   return new Promise((resolve, reject) => {
     let asked = false
     const stop = () => {
-      if (asked) void runtime.destroy()
-      else runtime.close({ timeoutMs: closeTimeoutMs }).then(() => finish(), finish)
+      if (asked) {
+        void runtime.destroy()
+        return
+      }
       asked = true
+      const { connections } = runtime.stats()
+      runtime.close({ timeoutMs: closeTimeoutMs }).then(() => finish(), finish)
+      if (connections > 0) process.stderr.write(`${closingNotice(connections)}\n`)
     }
     const finish = (error?: unknown) => {
       process.off('SIGINT', stop).off('SIGTERM', stop)
@@ -101,6 +116,11 @@ function closeOnSignal(runtime: Runtime): Promise<void> {
     }
     process.on('SIGINT', stop).on('SIGTERM', stop)
   })
+}
+
+function closingNotice(connections: number): string {
+  const whom = count(connections, 'connection')
+  return `waiting ${closeTimeoutMs / 1000} s for ${whom} to finish; a second signal ends everything at once`
 }
 
 function reportConnection(_connection: Connection, error: SluiceError): void {

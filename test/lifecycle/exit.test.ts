@@ -1,6 +1,6 @@
 import { connect as connectSocket } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import { allModes, fine, kernelModes, runProgram, startProgram } from './program.js'
+import { allModes, fine, kernelModes, runProgram, startProgram } from '../support/program.js'
 
 /** Says `text` to the program and resolves with its answer when it has ended the connection. */
 function ask(port: number, text: string): Promise<string> {
@@ -163,7 +163,7 @@ describe.concurrent.each(kernelModes)('a process with peers elsewhere on $title'
   it('ends by SIGTERM as any program', async () => {
     const program = startProgram(mode, `await keepBusy(start()); say('busy')`)
     await program.line()
-    program.process.kill('SIGTERM')
+    program.kill('SIGTERM')
     expect(await program.ended).toEqual({ ...fine('busy'), code: null, signal: 'SIGTERM' })
   })
 
@@ -180,7 +180,7 @@ describe.concurrent.each(kernelModes)('a process with peers elsewhere on $title'
       say('busy')`,
     )
     await program.line()
-    program.process.kill('SIGTERM')
+    program.kill('SIGTERM')
     expect(await program.ended).toEqual(fine('busy\nclosed'))
   })
 

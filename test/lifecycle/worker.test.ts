@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { allModes, fine, kernelModes, type Mode, type ProgramOptions, root, runProgram } from './program.js'
+import { allModes, fine, kernelModes, type Mode, type ProgramOptions, root, runProgram } from '../support/program.js'
 
 // Runs `main` with a function that starts `body` in a worker thread; `body` finds prelude.mjs's names and parentPort.
 function runWithWorkers(mode: Mode, main: string, body: string, options?: ProgramOptions) {

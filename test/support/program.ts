@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { dirname, join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { engines } from 'sluice'
 
@@ -42,57 +43,77 @@ export interface ProgramOptions {
   args?: string[]
 }
 
-/** A program in a process of its own. It is killed when it takes longer than any test may. */
-export class Program {
-  readonly process: ChildProcess
-  readonly ended: Promise<Ended>
-  private readonly lines: string[] = []
+/** The lines of a stream, one by one. */
+class Lines {
+  text = ''
+  private readonly unread: string[] = []
   private readonly waiting: ((line: string | undefined) => void)[] = []
   private partial = ''
+
+  constructor(stream: Readable) {
+    stream.setEncoding('utf8').on('data', (text: string) => this.take(text))
+    stream.on('close', () => {
+      for (const taker of this.waiting.splice(0)) taker(undefined)
+    })
+  }
+
+  async next(): Promise<string | undefined> {
+    return this.unread.shift() ?? (await new Promise((resolve) => this.waiting.push(resolve)))
+  }
+
+  private take(text: string): void {
+    this.text += text
+    const lines = (this.partial + text).split('\n')
+    this.partial = lines.pop()!
+    for (const line of lines) {
+      const taker = this.waiting.shift()
+      if (taker === undefined) this.unread.push(line)
+      else taker(line)
+    }
+  }
+}
+
+/** A program in a process of its own. It is killed when it takes longer than any test may. */
+export class Program implements AsyncDisposable {
+  readonly process: ChildProcess
+  readonly ended: Promise<Ended>
+  private readonly streams: { stdout: Lines; stderr: Lines }
 
   constructor(command: string[], env: Record<string, string> = {}) {
     this.process = spawn(command[0]!, command.slice(1), {
       cwd: root,
       env: { ...process.env, ...env },
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe'],
       timeout: 18_000,
       killSignal: 'SIGKILL',
     })
-    let stdout = ''
-    let stderr = ''
-    this.process.stdout!.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text
-      this.take(text)
-    })
-    this.process.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text
-    })
-    this.process.stdin!.on('error', () => {})
+    const { stdout, stderr } = this.process
+    this.streams = { stdout: new Lines(stdout!), stderr: new Lines(stderr!) }
     this.ended = new Promise((resolve, reject) => {
       this.process.on('error', reject)
       this.process.on('close', (code, signal) => {
-        for (const taker of this.waiting.splice(0)) taker(undefined)
-        resolve({ code, signal, stdout: stdout.trimEnd(), stderr: stderr.trimEnd() })
+        const { stdout, stderr } = this.streams
+        resolve({ code, signal, stdout: stdout.text.trimEnd(), stderr: stderr.text.trimEnd() })
       })
     })
   }
 
   /** The next line that it prints; rejects when it ends without one. */
-  async line(): Promise<string> {
-    const line = this.lines.shift() ?? (await new Promise<string | undefined>((resolve) => this.waiting.push(resolve)))
+  async line(from: 'stdout' | 'stderr' = 'stdout'): Promise<string> {
+    const line = await this.streams[from].next()
     if (line !== undefined) return line
     const { code, signal, stderr } = await this.ended
     throw new Error(`the program ended (${signal ?? code}) before its next line\n${stderr}`)
   }
 
-  private take(text: string): void {
-    const lines = (this.partial + text).split('\n')
-    this.partial = lines.pop()!
-    for (const line of lines) {
-      const taker = this.waiting.shift()
-      if (taker === undefined) this.lines.push(line)
-      else taker(line)
-    }
+  /** Sends a signal. */
+  kill(signal: NodeJS.Signals): void {
+    this.process.kill(signal)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.process.kill('SIGKILL')
+    await this.ended
   }
 }
 
