@@ -322,6 +322,7 @@ int ReadinessEngine::fd(Slot slot) const {
 
 Result<size_t> ReadinessEngine::poll(PollBatch batch, Deadline deadline) {
   SLUICE_ASSERT(!batch.completions.empty() && batch.spaceEnd <= options_.slab.size());
+  if (broken_) return broken_;
   Filling filling(batch);
   if (!pending_.empty()) deliverPending(filling);
   serveReady(filling);
@@ -330,8 +331,9 @@ Result<size_t> ReadinessEngine::poll(PollBatch batch, Deadline deadline) {
 
   auto found = poller_->wait(ready_, filling.count > 0 ? Deadline::now() : deadline);
   if (!found) {
-    if (filling.count > 0) return filling.count;  // the next poll says it again
-    return found.error();
+    broken_ = found.error();
+    if (filling.count > 0) return filling.count;  // the next poll says it
+    return broken_;
   }
   noteWait(*found);
   serveReady(filling);

@@ -41,7 +41,7 @@ class ReadinessEngine final : public FdEngine {
   int fd(Slot socket) const override;
 
   Result<size_t> poll(PollBatch batch, Deadline deadline) override;
-  bool work() const override { return readyNext_ < readyCount_ || !pending_.empty(); }
+  bool work() const override { return readyNext_ < readyCount_ || !pending_.empty() || broken_; }
   void submit() override { poller_->publish(); }
   void wake() noexcept override { poller_->wake(); }
   int pollFd() const override { return poller_->pollFd(); }
@@ -112,6 +112,7 @@ class ReadinessEngine final : public FdEngine {
   std::array<Ready, 512> ready_;     // the last wait's reports; those from readyNext_ on are not served yet
   size_t readyNext_ = 0;
   size_t readyCount_ = 0;
+  Error broken_{};  // the poller cannot go on
 
   // See receiveAhead().
   Token lone_{0};            // the socket that was all the last waits reported

@@ -100,14 +100,17 @@ struct Report {
   Error error{};
 };
 
-/// One run: two lanes, each a client that sends a message and gets it back.
+/// One run: two lanes, each a client that sends a message and gets it back. One is TCP, the other a Unix socket, with a
+/// message that does not fit into its buffers.
 class EchoRun {
  public:
   static constexpr size_t laneCount = 2;
+  static constexpr size_t largest = 600'000;
+  static constexpr std::string_view abstractName{"\0sluice-fault-test", 18};
 
   explicit EchoRun(std::string_view engineName) : slab_(256 * 1024), engineName_(engineName) {
     for (size_t lane = 0; lane < laneCount; ++lane) {
-      messages_[lane] = static_cast<char>('0' + lane) + pattern(100'000, static_cast<uint32_t>(lane + 1));
+      messages_[lane] = static_cast<char>('0' + lane) + pattern(lane == 0 ? 60'000 : largest, static_cast<uint32_t>(lane + 1));
     }
   }
 
@@ -133,17 +136,16 @@ class EchoRun {
   }
 
   bool runEngine() {
-    ListenSpec listen;
-    listen.address = *SocketAddress::ip("127.0.0.1", 0);
-    auto listener = engine_->listen(listen);
-    if (!listener) return report("listen", listener.error());
-    engine_->setAcceptBudget(*listener, unlimitedAccepts);
-    auto address = engine_->listenerAddress(*listener);
-    if (!address) return report("listenerAddress", address.error());
     for (size_t lane = 0; lane < laneCount; ++lane) {
+      ListenSpec listen;
+      listen.address = lane == 0 ? *SocketAddress::ip("127.0.0.1", 0) : *SocketAddress::unixPath(abstractName);
+      auto listener = engine_->listen(listen);
+      if (!listener) return report("listen", listener.error());
+      engine_->setAcceptBudget(*listener, unlimitedAccepts);
+      auto address = engine_->listenerAddress(*listener);
+      if (!address) return report("listenerAddress", address.error());
       ConnectSpec connect;
       connect.address = *address;
-      connect.options.push_back({SocketOption::sendBufferBytes, 8 * 1024, {}});
       auto socket = engine_->connect(connect);
       if (!socket) {
         reports.push_back({"connect", noSlot, socket.error()});
@@ -172,7 +174,7 @@ class EchoRun {
 
   static Side newSide() {
     Side side;
-    side.out.reserve(2 * 100'000);  // an engine may read what it was given later, so that it must not move
+    side.out.reserve(largest + 1);  // an engine may read what it was given later, so that it must not move
     return side;
   }
 
