@@ -150,7 +150,8 @@ ENGINE_TEST("through small buffers a large send goes out in parts, each byte onc
     while (!waiting && sentBytes < bytes.size()) {
       pieces.clear();
       size_t at = sentBytes;
-      for (size_t size = 1; pieces.size() < static_cast<size_t>(Engine::maxSendPieces) && at < bytes.size(); size = size * 3 + 1) {
+      for (size_t size = 1; pieces.size() < static_cast<size_t>(Engine::maxSendPieces) && at < bytes.size();
+           size = size * 3 + 1) {
         const size_t length = std::min(size % 20'000 + 1, bytes.size() - at);
         pieces.push_back({const_cast<char*>(bytes.data()) + at, length});
         at += length;
