@@ -1,3 +1,5 @@
+import { grouped } from './report/format.js'
+
 /** What a case makes the load generator do, and so what is measured per what. */
 export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay'
 
@@ -71,7 +73,7 @@ export const cases: readonly BenchCase[] = [
   },
   {
     name: 'idle',
-    title: 'idle memory: 20 000 connections open, each having echoed once',
+    title: `idle memory: ${grouped(20_000)} connections open, each having echoed once`,
     kind: 'idle',
     connections: 20_000,
     bytes: 64,
@@ -82,7 +84,7 @@ export const cases: readonly BenchCase[] = [
   },
   {
     name: 'delay',
-    title: 'event-loop delay, 99th percentile, under 1000 × 64 bytes of echo load',
+    title: `event-loop delay, 99th percentile, under ${grouped(1000)} × 64 bytes of echo load`,
     kind: 'delay',
     connections: 1000,
     bytes: 64,
@@ -93,12 +95,17 @@ export const cases: readonly BenchCase[] = [
   },
 ]
 
+/** The same case with another number of connections, its title with it. */
+export function withConnections(bench: BenchCase, connections: number): BenchCase {
+  return { ...bench, connections, title: bench.title.replace(grouped(bench.connections), grouped(connections)) }
+}
+
 function echo(connections: number, bytes: number, depth: number, targets: Target[] = [], quick = false): BenchCase {
   const size = bytes < 1024 ? `${bytes}` : `${bytes / 1024}KiB`
   const pipelined = depth === 1 ? '' : `, ${depth} under way on each`
   return {
     name: [connections, size, ...(depth === 1 ? [] : [depth])].join('x'),
-    title: `echo: ${connections} connection${connections === 1 ? '' : 's'} × ${spelled(bytes)}${pipelined}`,
+    title: `echo: ${grouped(connections)} connection${connections === 1 ? '' : 's'} × ${spelled(bytes)}${pipelined}`,
     kind: 'echo',
     connections,
     bytes,

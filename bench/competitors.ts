@@ -67,7 +67,7 @@ function sluice(only: string | undefined): Competitor[] {
       title: `sluice, ${name}`,
       command: command(),
       targets,
-      quick: name === preferred,
+      quick: targets !== undefined,
     }
     if (!available) return [inline]
     const threads = {

@@ -1,12 +1,12 @@
 import type { BenchOptions, BenchProgram } from '../src/cli/bench.js'
-import { type BenchCase, cases } from './cases.js'
+import { type BenchCase, cases, withConnections } from './cases.js'
 import { type Competitor, findCompetitors } from './competitors.js'
 import { preparePrograms } from './programs.js'
 import { Progress } from './progress.js'
 import { renderPage } from './report/page.js'
 import { renderGains, renderTable } from './report/table.js'
 import type { Report } from './results.js'
-import { run } from './run.js'
+import { roundsOf, run } from './run.js'
 
 export type { BenchOptions }
 
@@ -38,7 +38,7 @@ export async function bench(options: BenchOptions = {}): Promise<Report> {
   const programs = await preparePrograms()
   const chosenCases = choose('cases', options.cases, cases, ({ name }) => name, quick).map((bench) =>
     bench.kind === 'idle'
-      ? withConnections(bench, options.idleConnections ?? (quick ? 5000 : bench.connections))
+      ? withConnections(bench, options.idleConnections ?? (quick ? 10_000 : bench.connections))
       : bench,
   )
   const competitors = choose(
@@ -48,15 +48,18 @@ export async function bench(options: BenchOptions = {}): Promise<Report> {
     ({ id }) => id,
     quick,
   )
-  const rounds = options.rounds ?? (quick ? 3 : 5)
-  const steps = chosenCases.length * competitors.filter(({ command }) => command).length * rounds
+  const rounds = options.rounds ?? (quick ? 5 : 7)
+  const runnable = competitors.filter(({ command }) => command)
+  const stepsOf = (bench: BenchCase) =>
+    roundsOf(bench, rounds) * runnable.filter(({ without }) => !without.includes(bench.kind)).length
+  const steps = chosenCases.reduce((sum, bench) => sum + stepsOf(bench), 0)
   const report = await run({
     cases: chosenCases,
     competitors,
     programs,
     rounds,
     seconds: options.seconds ?? (quick ? 0.3 : 0.5),
-    warmupSeconds: options.warmupSeconds ?? (quick ? 0.4 : 0.6),
+    warmupSeconds: options.warmupSeconds ?? (quick ? 0.5 : 0.8),
     loadInJavaScript: options.load === 'javascript',
     core: options.core,
     separateCores: options.separateCores,
@@ -81,11 +84,6 @@ function choose<T extends { quick: boolean }>(
   const unknown = wanted.find((name) => !known.includes(name))
   if (unknown !== undefined) throw new UnknownName(option, unknown, known)
   return all.filter((item) => wanted.includes(nameOf(item)))
-}
-
-function withConnections(bench: BenchCase, connections: number): BenchCase {
-  const count = String(connections).replace(/\B(?=(\d{3})+$)/g, ' ')
-  return { ...bench, connections, title: bench.title.replace('20 000', count) }
 }
 
 /** What `sluice bench` is made of. */

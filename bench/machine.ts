@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { arch, cpus, release, totalmem, type } from 'node:os'
 import { join } from 'node:path'
@@ -40,6 +41,21 @@ export function describeMachine(systemCallNs?: number): Machine {
 export function allowedCores(): number[] {
   const list = /^Cpus_allowed_list:\s+(\S+)$/m.exec(read('/proc/self/status') ?? '')?.[1]
   return list === undefined ? [] : parseCoreList(list)
+}
+
+/** How many descriptors a child may have that is started by `launch` and asks for `wanted`, or by itself. */
+export function fileLimit(launch: string | undefined, wanted: number): number {
+  const shell = ['/bin/sh', '-c', launch === undefined ? 'ulimit -Hn' : 'ulimit -Sn']
+  const command = launch === undefined ? shell : [launch, '--files', String(wanted), '--', ...shell]
+  const { stdout } = spawnSync(command[0]!, command.slice(1), { encoding: 'latin1', timeout: 5000 })
+  return stdout?.trim() === 'unlimited' ? Number.POSITIVE_INFINITY : Number.parseInt(stdout, 10) || 1024
+}
+
+/** Time of one system call that does nothing, as the native load generator measures it. */
+export function systemCallNanoseconds(load: string | undefined): number | undefined {
+  if (load === undefined) return undefined
+  const { stdout } = spawnSync(load, ['--mode', 'machine'], { encoding: 'latin1', timeout: 5000 })
+  return Number.parseFloat(stdout) || undefined
 }
 
 /** "0-2,5" → [0, 1, 2, 5] */

@@ -3,11 +3,12 @@ import type { Competitor } from './competitors.js'
 import { number } from './report/format.js'
 import type { Problem } from './results.js'
 
-/** Tells on stderr what is going on: one changing line on a terminal, a line per measurement elsewhere. */
+/** Tells on stderr what is going on: one changing line on a terminal, a line per case elsewhere. */
 export class Progress {
   readonly #out: NodeJS.WriteStream | undefined
   readonly #steps: number
   #done = 0
+  #case = ''
 
   /** `steps`: how many measurements there will be. Without `out`, silent. */
   constructor(steps: number, out?: NodeJS.WriteStream) {
@@ -17,13 +18,14 @@ export class Progress {
 
   show(bench: BenchCase, competitor: Competitor, what: string): void {
     if (this.#out?.isTTY) this.#line(`${this.#share()} ${bench.name}  ${competitor.title} ${what} …`)
+    else if (this.#case !== bench.name) this.#out?.write(`${this.#share()} ${bench.title}\n`)
+    this.#case = bench.name
   }
 
   measured(bench: BenchCase, competitor: Competitor, value: number): void {
     this.#done++
-    const text = `${this.#share()} ${bench.name}  ${competitor.title}: ${number(value)} ${bench.unit}`
-    if (this.#out?.isTTY) this.#line(text)
-    else this.#out?.write(`${text}\n`)
+    if (this.#out?.isTTY)
+      this.#line(`${this.#share()} ${bench.name}  ${competitor.title}: ${number(value)} ${bench.unit}`)
   }
 
   failed({ case: bench, server, message }: Problem): void {

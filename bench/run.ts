@@ -1,11 +1,12 @@
-import { readFileSync } from 'node:fs'
-import type { BenchCase } from './cases.js'
+import { setMaxListeners } from 'node:events'
+import { type BenchCase, withConnections } from './cases.js'
 import type { Competitor } from './competitors.js'
-import { allowedCores, describeMachine } from './machine.js'
+import { allowedCores, describeMachine, fileLimit, systemCallNanoseconds } from './machine.js'
 import { type MeasureOptions, measure, serviceOf, warmUp } from './measure.js'
 import { orderOfRound } from './order.js'
 import type { Programs } from './programs.js'
 import type { Progress } from './progress.js'
+import { grouped, percent } from './report/format.js'
 import {
   type CaseResult,
   clocksDisagree,
@@ -13,6 +14,7 @@ import {
   type Problem,
   type Report,
   type Round,
+  shareOfOthers,
   summarise,
 } from './results.js'
 import { ServerProcess } from './server-process.js'
@@ -38,6 +40,9 @@ export interface RunOptions {
   readonly signal: AbortSignal
 }
 
+// Descriptors that a server or load generator needs beside its connections.
+const ownFiles = 100
+
 // Before each measured round: connections open, windows grown, caches are this server's again.
 const settleSeconds = 0.15
 
@@ -56,6 +61,7 @@ class Run {
   constructor(options: RunOptions) {
     this.#options = options
     this.#cores = options.programs.launch.path === undefined ? [] : allowedCores()
+    setMaxListeners(0, options.signal) // one for each child
   }
 
   async report(): Promise<Report> {
@@ -72,7 +78,7 @@ class Run {
       started,
       finished: new Date().toISOString(),
       complete: !signal.aborted,
-      machine: describeMachine(),
+      machine: describeMachine(systemCallNanoseconds(programs.load.path)),
       method: this.#method(programs),
       cases: this.#cases.filter(({ servers }) => servers.length > 0),
       unavailable: competitors.flatMap(({ id, command, reason }) =>
@@ -89,7 +95,7 @@ class Run {
     const fresh = bench.kind === 'idle'
     try {
       if (!fresh) for (const competitor of competitors) await this.#start(bench, competitor, servers)
-      for (let round = 0; round < this.#options.rounds; round++) {
+      for (let round = 0; round < roundsOf(bench, this.#options.rounds); round++) {
         for (const competitor of orderOfRound(competitors, round)) {
           if (fresh && (round === 0 || rounds.get(competitor.id)!.length === round)) {
             await this.#start(bench, competitor, servers)
@@ -115,7 +121,7 @@ class Run {
       const server = await ServerProcess.start(competitor, serviceOf[bench.kind], {
         launch,
         core,
-        files: bench.connections + 1000,
+        files: bench.connections + ownFiles,
         signal,
       })
       servers.set(competitor, server)
@@ -133,7 +139,7 @@ class Run {
     const server = servers.get(competitor)
     const { progress, rounds, signal } = this.#options
     if (server === undefined || signal.aborted) return undefined
-    progress.show(bench, competitor, `round ${round + 1} of ${rounds}`)
+    progress.show(bench, competitor, `round ${round + 1} of ${roundsOf(bench, rounds)}`)
     return this.#attempt(bench, competitor, servers, async () => {
       const result = await measure(bench, server, this.#measureOptions(bench))
       progress.measured(bench, competitor, result.value)
@@ -174,7 +180,7 @@ class Run {
       launch: programs.launch.path,
       program: loadInJavaScript ? undefined : programs.load.path,
       core: this.#loadCore(bench),
-      files: bench.connections + 1000,
+      files: bench.connections + ownFiles,
       warmupSeconds: settleSeconds,
       seconds,
       signal,
@@ -193,16 +199,15 @@ class Run {
 
   /** The case with as many connections as we may open. */
   #affordable(bench: BenchCase): BenchCase {
-    const most = this.#mostConnections()
+    const most = this.#mostConnections(bench.connections)
     if (bench.connections <= most) return bench
-    this.#notes.add(`descriptors allow ${most} connections at most: ${bench.name} ran with as many`)
-    return { ...bench, connections: most, title: `${bench.title} (here ${most})` }
+    this.#notes.add(`descriptors allow ${grouped(most)} connections at most: ${bench.name} ran with as many`)
+    return withConnections(bench, most)
   }
 
-  #mostConnections(): number {
-    const mayRaise = process.getuid?.() === 0 && this.#options.programs.launch.path !== undefined
+  #mostConnections(wanted: number): number {
     const ports = process.platform === 'linux' ? Number.POSITIVE_INFINITY : 10_000
-    return mayRaise ? ports : Math.min(ports, hardFileLimit() - 1000)
+    return Math.min(ports, fileLimit(this.#options.programs.launch.path, wanted + ownFiles) - ownFiles)
   }
 
   #method(programs: Programs): Method {
@@ -212,6 +217,13 @@ class Run {
       this.#notes.add(`the load generator is in JavaScript: the native one is not there, ${programs.load.reason}`)
     }
     if (this.#cores.length === 0) this.#notes.add('nothing is pinned to a core: take the figures with more salt')
+    const others = this.#loadCore() === this.#serverCore() ? shareOfOthers(this.#cases) : undefined
+    if (others !== undefined && others > 0.1) {
+      const lost = `other programs took ${percent(others)} of the core`
+      this.#notes.add(
+        `${lost}: CPU per message stands, but figures per second and latencies are worse than they need be`,
+      )
+    }
     return {
       rounds,
       seconds,
@@ -225,11 +237,7 @@ class Run {
   }
 }
 
-function hardFileLimit(): number {
-  try {
-    const limits = readFileSync('/proc/self/limits', 'latin1')
-    return Number(/^Max open files\s+\S+\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY)
-  } catch {
-    return 10_000
-  }
+/** Memory hardly differs from round to round, and opening so many connections takes long. */
+export function roundsOf(bench: BenchCase, rounds: number): number {
+  return bench.kind === 'idle' ? Math.min(rounds, 3) : rounds
 }

@@ -28,10 +28,16 @@ export function duration(microseconds: number): string {
   return microseconds < 1000 ? `${number(microseconds)} µs` : `${number(microseconds / 1000)} ms`
 }
 
-/** "≤ 0.45× node:net ✓" */
-export function target({ against, atMost, met }: TargetResult): string {
+/** "✓ ≤ 0.45× node:net" */
+export function shortTarget({ against, atMost, met }: TargetResult): string {
   const limit = against === undefined ? number(atMost) : `${atMost.toFixed(2)}× ${againstName[against]}`
-  return `≤ ${limit} ${met ? '✓' : '✗'}`
+  return `${met ? '✓' : '✗'} ≤ ${limit}`
 }
 
-const againstName = { 'node:net': 'node:net', 'c-epoll': 'C epoll' }
+/** "reached", or "missed", and by whom else. */
+export function verdict({ met, cRatio }: TargetResult): string {
+  if (met) return 'reached'
+  return cRatio === undefined ? 'missed' : `missed, and by the C program too: ${cRatio.toFixed(2)}`
+}
+
+const againstName = { 'node:net': 'node:net', 'c-epoll': 'C' }

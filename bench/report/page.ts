@@ -1,6 +1,6 @@
-import type { CaseResult, Report, ServerResult } from '../results.js'
+import { type CaseResult, defaultOf, type Report } from '../results.js'
 import { escapeHtml, familyOf, renderChart } from './chart.js'
-import { duration, grouped, number, percent, ratio, target } from './format.js'
+import { duration, grouped, number, percent, ratio, shortTarget, verdict } from './format.js'
 import { style } from './style.js'
 import { describeMethod } from './table.js'
 
@@ -57,24 +57,15 @@ function renderProblems({ problems }: Report): string {
 <ul>${items.join('')}</ul></section>`
 }
 
-/** The best of sluice in a case, by handlers on the event loop. */
-function bestOf(bench: CaseResult): ServerResult | undefined {
-  const inline = bench.servers.filter(({ server }) => /^sluice-[^-]+$/.test(server))
-  return inline.reduce<ServerResult | undefined>(
-    (best, server) => (best === undefined || server.value.median < best.value.median ? server : best),
-    undefined,
-  )
-}
-
 function renderTiles({ cases }: Report): string {
   const tiles = cases.flatMap((bench) => {
-    const best = bestOf(bench)
-    if (bench.kind === 'idle' && best !== undefined) {
-      return [tile(`${number(best.value.median)} KiB`, `per idle connection, ${best.title}`)]
+    const ours = defaultOf(bench)
+    if (bench.kind === 'idle' && ours !== undefined) {
+      return [tile(`${number(ours.value.median)} KiB`, `per idle connection, ${ours.title}`)]
     }
-    if (bench.kind !== 'echo' || best?.ofNodeNet === undefined) return []
-    const change = best.ofNodeNet <= 1 ? `−${percent(1 - best.ofNodeNet)}` : `+${percent(best.ofNodeNet - 1)}`
-    const toC = best.ofCEpoll === undefined ? '' : `; ${best.ofCEpoll.toFixed(2)}× C`
+    if (bench.kind !== 'echo' || ours?.ofNodeNet === undefined) return []
+    const change = ours.ofNodeNet <= 1 ? `−${percent(1 - ours.ofNodeNet)}` : `+${percent(ours.ofNodeNet - 1)}`
+    const toC = ours.ofCEpoll === undefined ? '' : `; ${ours.ofCEpoll.toFixed(2)}× C`
     return [tile(change, `CPU per message against node:net, ${bench.name.replace(/x/g, ' × ')}${toC}`)]
   })
   return tiles.length === 0 ? '' : `<div class="tiles">${tiles.join('')}</div>`
@@ -91,7 +82,7 @@ function renderKey({ cases }: Report): string {
   const colours = [...families].map(
     (name) => `<span><i style="background:var(--${name})"></i>${familyNames[name]}</span>`,
   )
-  const marks = ['bar: median', 'whisker: best to worst round', 'dot: one round', 'notches: target']
+  const marks = ['bar: median', 'whisker: ours to worst round', 'dot: one round', 'notches: target']
   return `<div class="key">${colours.join('')}${marks.map((mark) => `<span>${mark}</span>`).join('')}</div>`
 }
 
@@ -124,7 +115,8 @@ function renderFigures(bench: CaseResult): string {
     const rate = bulk ? megabytes(server.bytesPerSecond) : count(server.messagesPerSecond)
     const latency = latencyUs ? [latencyUs.p50, latencyUs.p99, latencyUs.p999].map(duration) : ['', '', '']
     const targets = server.targets.map(
-      (one) => `<span class="${one.met ? 'met' : 'missed'}">${escapeHtml(target(one))}</span>`,
+      (one) =>
+        `<span class="${one.met ? 'met' : 'missed'}" title="${escapeHtml(verdict(one))}">${escapeHtml(shortTarget(one))}</span>`,
     )
     const plain = [
       server.title,

@@ -1,9 +1,11 @@
-import type { CaseResult, Report, ServerResult } from '../results.js'
-import { duration, grouped, number, percent, ratio, target } from './format.js'
+import { type CaseResult, defaultOf, type Report, type ServerResult } from '../results.js'
+import { duration, grouped, number, percent, ratio, shortTarget, verdict } from './format.js'
 
 /** The report for a terminal. */
 export function renderTable(report: Report): string {
   const parts = report.cases.map(renderCase)
+  const targets = renderTargets(report)
+  if (targets !== '') parts.push(targets)
   if (report.unavailable.length > 0) {
     parts.push(
       ['Not measured:', ...report.unavailable.map(({ server, reason }) => `  ${server}: ${reason}`)].join('\n'),
@@ -25,7 +27,8 @@ export function describeMethod({ machine, method, started }: Report): string[] {
   const cores = method.serverCore === undefined ? 'not pinned' : describeCores(method.serverCore, method.loadCore!)
   return [
     `${machine.cpu}, ${machine.cores} cores${machine.virtual ? ' (virtual)' : ''}, ${machine.system} ${machine.architecture}, ` +
-      `Node ${machine.node}, sluice ${machine.sluice}, ${started.slice(0, 10)}`,
+      `Node ${machine.node}, sluice ${machine.sluice}, ${started.slice(0, 10)}` +
+      (machine.systemCallNs === undefined ? '' : `; a system call takes ${Math.round(machine.systemCallNs)} ns`),
     `median of ${method.rounds} interleaved rounds of ${method.seconds} s; ${cores}; ` +
       `load generator ${method.load === 'native' ? 'in C' : 'in JavaScript'}, every byte compared`,
     ...method.notes.map((note) => `note: ${note}`),
@@ -75,7 +78,7 @@ function row({ kind }: CaseResult, server: ServerResult): string[] {
     kind === 'idle' ? '' : rate,
     latencyUs ? duration(latencyUs.p50) : '',
     latencyUs ? duration(latencyUs.p99) : '',
-    server.targets.map(target).join('  '),
+    server.targets.map(shortTarget).join(', '),
   ]
 }
 
@@ -87,44 +90,64 @@ function megabytes(perSecond: number | undefined): string {
   return perSecond === undefined ? '' : `${grouped(perSecond / 1e6)} MB/s`
 }
 
-/** Columns side by side: the first and the last to the left, figures to the right. */
-export function align(lines: readonly (readonly string[])[]): string[] {
+/** Every target that was measured, and whether it is reached. */
+function renderTargets({ cases }: Report): string {
+  const rows = cases.flatMap((bench) =>
+    bench.servers.flatMap((server) =>
+      server.targets.map((target) => {
+        const of = target.against === undefined ? bench.unit : `of ${target.against}`
+        const [reached, atMost] = [target.ratio, target.atMost].map((value) => value.toFixed(2))
+        return [`  ${bench.name}`, server.title, of, reached!, `≤ ${atMost}`, verdict(target)]
+      }),
+    ),
+  )
+  return rows.length === 0 ? '' : ['Targets', ...align(rows, [0, 1, 2, 5])].join('\n')
+}
+
+/** Columns side by side: those in `left` to the left, figures to the right. Default: the first and the last. */
+export function align(lines: readonly (readonly string[])[], left = [0, lines[0]!.length - 1]): string[] {
   const widths = lines[0]!.map((_, column) => Math.max(...lines.map((cells) => cells[column]!.length)))
   return lines.map((cells) =>
     cells
-      .map((cell, column) => {
-        const left = column === 0 || cell.startsWith('≤') || cell === 'target'
-        return left ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)
-      })
+      .map((cell, column) => (left.includes(column) ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
       .join('  ')
       .trimEnd(),
   )
 }
 
-/** What sluice gains here, in plain words: one line per echo case, and one for memory. */
+/** What sluice gains here, as one gets it without asking: one line per echo case, and one for memory. */
 export function renderGains(report: Report): string {
-  return report.cases.flatMap((bench) => gain(bench) ?? []).join('\n')
+  const rows = report.cases.map(gain).filter((row) => row !== undefined)
+  if (rows.length === 0) return ''
+  const header = ['', 'sluice', 'node:net', 'C, epoll', 'gained', 'of C', 'overhead gone', 'engine']
+  const explained = [
+    'gained: node:net takes that many times as much; of C: 100 % is as little as the C program takes;',
+    'overhead gone: how much of what node:net takes above the C program is saved.',
+  ]
+  return [
+    'What sluice gains on this machine',
+    ...align([header, ...rows]),
+    ...explained.map((line) => `  ${line}`),
+  ].join('\n')
 }
 
-function gain(bench: CaseResult): string | undefined {
-  const best = bench.servers
-    .filter(({ server }) => /^sluice-[^-]+$/.test(server))
-    .reduce<ServerResult | undefined>((a, b) => (a === undefined || b.value.median < a.value.median ? b : a), undefined)
-  const node = bench.servers.find(({ server }) => server === 'node:net')
-  if (best?.ofNodeNet === undefined || node === undefined) return undefined
-  const [now, before] = [number(best.value.median), number(node.value.median)]
-  if (bench.kind === 'idle')
-    return `An idle connection takes ${now} KiB with ${best.title}, ${before} KiB with node:net.`
-  if (bench.kind !== 'echo') return undefined
-  const c = bench.servers.find(({ server }) => server === 'c-epoll')
-  const limit = c === undefined ? '' : `, a C program ${number(c.value.median)}`
-  const gone =
-    best.overheadGone === undefined
-      ? ''
-      : ` ${Math.max(0, Math.round(best.overheadGone * 100))} % of what node:net costs above C is gone.`
-  const share = best.ofNodeNet < 1 ? `${percent(1 - best.ofNodeNet)} less` : `${percent(best.ofNodeNet - 1)} more`
-  return (
-    `${bench.title.replace(/^echo: /, '')}: a message costs ${now} µs of CPU with ${best.title}, ` +
-    `${before} with node:net (${share})${limit}.${gone}`
-  )
+function gain(bench: CaseResult): string[] | undefined {
+  const [ours, node, c] = [
+    defaultOf(bench),
+    ...['node:net', 'c-epoll'].map((id) => bench.servers.find(({ server }) => server === id)),
+  ]
+  if (ours === undefined || node === undefined || !['echo', 'idle'].includes(bench.kind)) return undefined
+  const unit = bench.kind === 'idle' ? 'KiB' : 'µs'
+  const amount = (server: ServerResult | undefined) => (server ? `${number(server.value.median)} ${unit}` : '')
+  const { ofCEpoll, overheadGone } = ours
+  return [
+    `  ${bench.kind === 'idle' ? 'memory of an idle connection' : `CPU of a message, ${bench.name}`}`,
+    amount(ours),
+    amount(node),
+    amount(c),
+    `${(node.value.median / ours.value.median).toFixed(2)}×`,
+    ofCEpoll === undefined ? '' : percent(ofCEpoll),
+    overheadGone === undefined ? '' : percent(overheadGone),
+    ours.title.replace(/^sluice, /, ''),
+  ]
 }

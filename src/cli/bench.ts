@@ -33,7 +33,7 @@ const flags = {
   rounds: integer('measured rounds of each server (default 7; 5 with --quick)', { min: 1, max: 1000 }),
   seconds: seconds('measured time of one round (default 0.5; 0.3 with --quick)', 0.01),
   warmup: seconds('load before the first round of a server (default 0.8; 0.5 with --quick)', 0),
-  'idle-connections': integer('how many stay open in the case "idle" (default 20000; 5000 with --quick)', {
+  'idle-connections': integer('how many stay open in the case "idle" (default 20000; 10000 with --quick)', {
     min: 1,
     max: 1_000_000,
   }),
