@@ -45,6 +45,10 @@ const timeoutErrors: Record<TimeoutKind, ErrorName> = {
   halfClosed: 'HALF_CLOSED_TIMEOUT',
 }
 
+const phaseOfSyscall: Record<string, SluiceError['phase']> = {
+  ...{ recv: 'read', send: 'write', sendmsg: 'write', shutdown: 'write' },
+}
+
 /**
  * JavaScript's end of one loop: dispatches the events of a batch to the handlers of their connections, and stages what
  * those ask for until native code takes it, once per batch. Internal; all of it runs on Node's thread.
@@ -165,7 +169,14 @@ export class Channel {
         const callback = this.timers.get(id)
         this.timers.delete(id)
         this.drop()
-        callback?.()
+        try {
+          callback?.()
+        } catch (thrown) {
+          // No connection is to blame: it goes the way of what a timer of Node's throws.
+          process.nextTick(() => {
+            throw thrown
+          })
+        }
         return
       }
       case eventListenerFailed:
@@ -177,7 +188,10 @@ export class Channel {
     }
     const connection = this.connections[id]
     if (connection === undefined || connection.tag !== tag) return
-    if (connection.hold !== 0 && (type === eventEnd || (type === eventClosed && connection.outwaits((a & 0xff) !== 0)))) {
+    if (
+      connection.hold !== 0 &&
+      (type === eventEnd || (type === eventClosed && connection.outwaits((a & 0xff) !== 0)))
+    ) {
       connection.stash({ type, a, b })
       return
     }
@@ -186,6 +200,8 @@ export class Channel {
 
   /** Gives one event to its connection; also what was stashed while it was paused. */
   deliver(connection: Connection, type: number, a: number, b: number): void {
+    // Who has destroyed it is told of its end alone.
+    if (connection.isDestroyed && type !== eventClosed && type !== eventFinished) return
     switch (type) {
       case eventEnd:
         connection.onEnd()
@@ -204,10 +220,14 @@ export class Channel {
         return
       case eventClosed:
         this.connections[connection.slot] = undefined
-        this.stage(records.opForget | connection.tag, connection.slot, 0, 0)
         if (connection.referenced) this.drop()
         if (--this.connectionCount === 0) for (const resolve of this.emptied.splice(0)) resolve()
-        connection.onClosed((a & 0xff) === 0 ? undefined : this.error(a, b, connection.failureFacts()))
+        try {
+          connection.onClosed((a & 0xff) === 0 ? undefined : this.error(a, b, connection.failureFacts()))
+        } finally {
+          // Only now: the handlers may still ask for its numbers.
+          this.stage(records.opForget | connection.tag, connection.slot, 0, 0)
+        }
     }
   }
 
@@ -246,15 +266,15 @@ export class Channel {
       process.emitWarning(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown }))
       return
     }
-    connection.destroy(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown }))
+    connection.handlerThrew(thrown)
   }
 
   private error(word: number, errno: number, facts: { phase?: SluiceError['phase']; address?: string; port?: number }) {
+    const syscall = native.syscallName(word >>> 8)
     return nativeError({
-      codeName: native.errorName(word & 0xff),
-      errno,
-      syscall: native.syscallName(word >>> 8),
+      ...{ codeName: native.errorName(word & 0xff), errno, syscall },
       ...facts,
+      phase: facts.phase ?? phaseOfSyscall[syscall],
     })
   }
 

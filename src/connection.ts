@@ -24,8 +24,10 @@ const unreferenced = 64
 const finWritten = 128
 const notWritable = endAsked | closeAsked | destroyed | closed
 
-// Bits of `hold`: the reasons of a pause, and that earlier events wait to be delivered first.
+// Bits of `hold`: the reasons of a pause; that earlier events wait to be delivered first; that nobody wants data or its
+// end any more.
 const stashed = 0x100
+const deaf = 0x200
 
 /** An event that arrived while its connection was paused. */
 export interface StashedEvent {
@@ -271,7 +273,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   pauseFor(reason: number): void {
-    if ((this.hold & reason) !== 0) return
+    if ((this.hold & (reason | deaf)) !== 0) return
     this.hold |= reason
     if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opPause | this.tag, this.slot, reason, 0)
   }
@@ -289,16 +291,16 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return !failed && (this.hold & stashed) !== 0
   }
 
-  /** @internal Keeps an event that came while paused. */
+  /** @internal Keeps an event that came while paused, if anybody will want it. */
   stash(event: StashedEvent): void {
+    if ((this.hold & deaf) !== 0) return
     this.hold |= stashed
     this.extras.stash.push(event)
   }
 
   private unstash(): void {
-    const { stash } = this.extras
-    while (this.hold === stashed) {
-      const event = stash.shift()
+    while ((this.hold & ~deaf) === stashed) {
+      const event = this.extras.stash.shift()
       if (event === undefined) {
         this.hold &= ~stashed
         return
@@ -307,7 +309,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
         if (event.type === eventData) this.handlers.data?.(this as never, event.bytes!)
         else this.channel.deliver(this as Connection, event.type, event.a, event.b ?? 0)
       } catch (thrown) {
-        this.destroy(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown }))
+        this.handlerThrew(thrown)
       }
     }
   }
@@ -378,15 +380,22 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.channel.stage(op | this.tag, this.slot, 0, 0)
   }
 
+  /** @internal That ends the connection; where it has been ended already, what was thrown is told all the same. */
+  handlerThrew(thrown: unknown): void {
+    const error = new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown })
+    if ((this.flags & (destroyed | closed)) === 0) this.destroy(error)
+    else if ((this.flags & closed) === 0 && this.extras.destroyError === undefined) this.extras.destroyError = error
+    else process.emitWarning(error)
+  }
+
   // Nobody wants the data any more; a `closed` that waits behind it is still due.
   private dropStash(): void {
     const waiting =
       (this.hold & stashed) !== 0 ? this.extras.stash.filter(({ type }) => type === records.eventClosed) : []
-    this.hold = 0
-    this.handlers = { ...this.handlers, data: undefined, end: undefined }
+    this.hold = deaf
     if (waiting.length === 0) return
     this.extras.stash = waiting
-    this.hold = stashed
+    this.hold |= stashed
     queueMicrotask(() => this.unstash())
   }
 
@@ -490,6 +499,11 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   // ---- What the channel tells
 
   /** @internal */
+  get isDestroyed(): boolean {
+    return (this.flags & destroyed) !== 0
+  }
+
+  /** @internal */
   get referenced(): boolean {
     return (this.flags & unreferenced) === 0
   }
@@ -543,8 +557,9 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   onTimeout(kind: TimeoutKind, name: ErrorName): void {
-    if (this.handlers.timeout !== undefined) this.handlers.timeout(this as never, kind)
-    else this.destroy(new SluiceError(name, { phase: kind === 'write' ? 'write' : 'read', ...this.knownRemote() }))
+    if (this.handlers.timeout !== undefined) return this.handlers.timeout(this as never, kind)
+    void this.endpoints // while they can still be asked for
+    this.destroy(new SluiceError(name, { phase: kind === 'write' ? 'write' : 'read', ...this.knownRemote() }))
   }
 
   /** @internal */
@@ -568,14 +583,11 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       wake()
     })
     const { handlers } = this
-    const { error: onError, close: onClose } = this.settings.handlers ?? noHandlers
     try {
-      if (error !== undefined) handlers.error?.(this as never, error)
-      handlers.close?.(this as never, error)
+      this.tellEnd(handlers, error)
       // A stream or iterator that took over has been told; so are the handlers that stood there before.
       if (this.sink !== undefined) {
-        if (error !== undefined) onError?.(this as never, error)
-        onClose?.(this as never, error)
+        this.tellEnd(this.settings.handlers ?? noHandlers, error)
       } else if (error !== undefined && handlers.error === undefined && handlers.close === undefined) {
         process.emitWarning(error)
       }
@@ -584,6 +596,15 @@ export class Connection<Data = unknown> implements AsyncDisposable {
         wake(error)
       })
       this.settings.gone?.()
+    }
+  }
+
+  // `close` is the last call whatever `error` does.
+  private tellEnd(handlers: ConnectionHandlers<never>, error: SluiceError | undefined): void {
+    try {
+      if (error !== undefined) handlers.error?.(this as never, error)
+    } finally {
+      handlers.close?.(this as never, error)
     }
   }
 
