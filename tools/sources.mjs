@@ -24,7 +24,7 @@ export function sources() {
 /** Include folders of packages: that of node-addon-api. None while nothing is installed yet. */
 export function packageIncludes() {
   try {
-    return [createRequire(import.meta.url)('node-addon-api').include_dir].map((dir) => resolve(root, dir))
+    return [dirname(createRequire(import.meta.url).resolve('node-addon-api'))]
   } catch {
     return []
   }
