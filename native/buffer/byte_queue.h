@@ -54,15 +54,14 @@ class ByteQueue {
     pieces_.push_back({data, length, id, owner, nullptr, 0, 0});
   }
 
-  /// The first pieces as an iovec array; returns how many. `bytes` gets their sum.
-  int peek(iovec* out, int max, size_t* bytes) const {
+  /// The first pieces as an iovec array, `maxBytes` of them at most; returns how many.
+  int peek(iovec* out, int max, size_t maxBytes) const {
     int count = 0;
-    size_t sum = 0;
-    for (size_t i = head_; i < pieces_.size() && count < max; i++) {
-      out[count++] = {const_cast<uint8_t*>(pieces_[i].data), pieces_[i].length};
-      sum += pieces_[i].length;
+    for (size_t i = head_; i < pieces_.size() && count < max && maxBytes > 0; i++) {
+      const size_t length = pieces_[i].length < maxBytes ? pieces_[i].length : maxBytes;
+      out[count++] = {const_cast<uint8_t*>(pieces_[i].data), length};
+      maxBytes -= length;
     }
-    *bytes = sum;
     return count;
   }
 

@@ -5,6 +5,12 @@
 
 namespace sluice {
 
+namespace {
+// An engine that defers completes a send when all of it has left. Without this bound neither the low-water mark nor the
+// write timeout would see the progress of a large one.
+constexpr size_t deferredSendBytes = 256 * 1024;
+}  // namespace
+
 void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span<const uint8_t* const> references) {
   size_t nextReference = 0;
   const uint8_t* slab = loop_.memory().slab.data();
@@ -175,8 +181,7 @@ void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
   while (connection.queue && !connection.sending) {
     iovec pieces[Engine::maxSendPieces];
-    size_t total = 0;
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, &total);
+    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, defers_ ? deferredSendBytes : SIZE_MAX);
     const SendResult result = engine_.send(slot, pieces, count);
     if (result.taken > 0) {
       countTaken(slot, connection, result.taken);

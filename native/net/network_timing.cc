@@ -22,6 +22,7 @@ void Network::setTimeouts(Slot slot, Connection& connection, uint32_t readMs, ui
   timers.halfClosedTimeoutMs = halfClosedMs;
   timers.lastReadMs = timers.lastWriteMs = engine_.nowMs();
   timers.readTold = timers.writeTold = timers.halfClosedTold = false;
+  noteHalfClosed(slot, connection);
   armTimers(slot, connection);
 }
 
