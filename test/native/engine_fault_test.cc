@@ -22,14 +22,14 @@ struct Plan {
   std::string call;                 // the one to fail; "" for none
   int place = 0;                    // its how manieth
   int error = 0;
-  bool storm = false;               // every other call is interrupted
+  bool storm = false;  // every other call is interrupted
   SimRandom random{1};
 };
 Plan plan;
 
 /// Calls that make a descriptor or map memory wait for nothing, and signals leave them alone.
 bool interruptible(std::string_view call) {
-  constexpr std::string_view never[] = {"eventfd", "pipe", "epoll_create1", "kqueue", "io_uring_setup",
+  constexpr std::string_view never[] = {"eventfd",           "pipe", "epoll_create1", "kqueue", "io_uring_setup",
                                         "io_uring_register", "mmap"};
   return std::ranges::find(never, call) == std::end(never);
 }
@@ -47,7 +47,8 @@ std::vector<int> failuresOf(const std::string& call) {
       {"bind", {EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOMEM}},
       {"listen", {EADDRINUSE, EOPNOTSUPP}},
       {"accept", {EINTR, EAGAIN, ECONNABORTED, EPROTO, ENETDOWN, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM}},
-      {"connect", {EINTR, EINPROGRESS, EALREADY, ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL}},
+      {"connect",
+       {EINTR, EINPROGRESS, EALREADY, ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EHOSTUNREACH, EADDRNOTAVAIL}},
       {"send", {EINTR, EAGAIN, ENOBUFS, EPIPE, ECONNRESET, ETIMEDOUT, ENOMEM, EHOSTUNREACH}},
       {"sendmsg", {EINTR, EAGAIN, ENOBUFS, EPIPE, ECONNRESET, ETIMEDOUT, ENOMEM, EHOSTUNREACH}},
       {"recv", {EINTR, EAGAIN, ECONNRESET, ETIMEDOUT, ENOMEM, EHOSTUNREACH}},
@@ -110,7 +111,8 @@ class EchoRun {
 
   explicit EchoRun(std::string_view engineName) : slab_(256 * 1024), engineName_(engineName) {
     for (size_t lane = 0; lane < laneCount; ++lane) {
-      messages_[lane] = static_cast<char>('0' + lane) + pattern(lane == 0 ? 60'000 : largest, static_cast<uint32_t>(lane + 1));
+      messages_[lane] =
+          static_cast<char>('0' + lane) + pattern(lane == 0 ? 60'000 : largest, static_cast<uint32_t>(lane + 1));
     }
   }
 
@@ -168,9 +170,7 @@ class EchoRun {
     return true;
   }
 
-  bool over() const {
-    return sides_.empty() && failedLanes_ + clientsGone_ == laneCount;
-  }
+  bool over() const { return sides_.empty() && failedLanes_ + clientsGone_ == laneCount; }
 
   static Side newSide() {
     Side side;
@@ -322,7 +322,8 @@ void checkRun(std::string_view engine, const std::string& call, int place, int e
     return;
   }
   const Report& first = run.reports[0];
-  if (!sameError(first.error.osError, error)) fail(__FILE__, __LINE__, "told another error:" + describe(run.reports));
+  if (!sameError(first.error.osError, error))
+    fail(__FILE__, __LINE__, "told another error:" + describe(run.reports));
   if (run.stopped) return CHECK_EQ(run.reports.size(), 1u);
   if (first.where == "accept") {
     CHECK_EQ(run.reports.size(), 1u);
