@@ -54,7 +54,7 @@ export class ConnectionDuplex extends Duplex {
   /** As on `net.Socket`; a stream exists only over an established connection. */
   readonly connecting = false
   /** As on `net.Socket`: the bound of `setTimeout()`, in milliseconds. */
-  timeout = 0
+  timeout: number | undefined
   /** As on `net.Socket`: bytes handed to the stream. */
   bytesRead = 0
   /** The server it was given to; `http` sets it. */
