@@ -1,6 +1,7 @@
 // Runs the tests under sanitizers; CMake builds them in build/address and build/thread.
 //
-//   node tools/sanitize.mjs address   native tests, then test/sanitize/*.mjs through the addon, under ASan and UBSan
+//   node tools/sanitize.mjs address   native tests, then test/sanitize/*.mjs and test/behaviour/ through the addon, under
+//                                     ASan and UBSan
 //   node tools/sanitize.mjs thread    native tests under TSan
 import { execFileSync, spawnSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
@@ -8,6 +9,7 @@ import { join } from 'node:path'
 import { buildTypeScript } from './build-if-needed.mjs'
 import { runNativeTests } from './native-tests.mjs'
 import { filesUnder, root } from './sources.mjs'
+import { runVitest } from './vitest.mjs'
 
 const preset = process.argv[2]
 if (preset !== 'address' && preset !== 'thread') {
@@ -33,7 +35,10 @@ for (const { name, reason } of total.skipped) console.log(`skipped: ${name} (${r
 console.log(`${total.passed} passed, ${total.failed} failed`)
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1
 
-/** Runs each script with the instrumented addon in a plain node; a script passes when it exits with 0. */
+/**
+ * Runs scripts and tests with the instrumented addon in a plain node; a script passes when it exits with 0. This build
+ * has the kqueue engine on its shim, so that it is run here through the public API.
+ */
 function throughAddon(sum) {
   buildTypeScript()
   // Node is not instrumented, so ASan has to be there first, and libstdc++ for it to wrap exceptions. Node keeps much
@@ -60,4 +65,8 @@ function throughAddon(sum) {
     else sum.failed += 1
     console.log(`${status === 0 ? 'ok  ' : 'FAIL'} ${script}${status === 0 ? '' : ` ended with ${signal ?? status}`}`)
   }
+  const tests = runVitest(['test/behaviour/'], env)
+  sum.passed += tests.passed
+  sum.failed += tests.failed
+  sum.skipped.push(...tests.skipped)
 }

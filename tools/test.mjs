@@ -3,13 +3,9 @@
 //   npm test                        everything
 //   npm test -- --native            the C++ tests alone
 //   npm test -- --js [filter …]     vitest alone, with its own arguments
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
 import { buildAddon, buildTypeScript } from './build-if-needed.mjs'
 import { buildNativeTests, runNativeTests } from './native-tests.mjs'
-import { root } from './sources.mjs'
+import { runVitest } from './vitest.mjs'
 
 const args = process.argv.slice(2)
 const only = ['--native', '--js'].includes(args[0]) ? args.shift() : undefined
@@ -36,17 +32,7 @@ async function nativeTests() {
 function vitest(filters) {
   buildAddon()
   buildTypeScript()
-  const summaryFile = join(root, 'build/vitest-summary.json')
-  rmSync(summaryFile, { force: true })
-  const bin = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs')
-  const reporters = ['--reporter=default', `--reporter=${join(root, 'tools/vitest-reporter.mjs')}`]
-  const command = [bin, 'run', ...reporters, ...filters]
-  const env = { ...process.env, SLUICE_TEST_SUMMARY: summaryFile }
-  const { status } = spawnSync(process.execPath, command, { cwd: root, stdio: 'inherit', env })
-  if (!existsSync(summaryFile)) throw new Error(`vitest ended with ${status} and left no summary`)
-  const summary = JSON.parse(readFileSync(summaryFile, 'utf8'))
-  if (status !== 0 && summary.failed === 0) summary.failed = 1
-  return summary
+  return runVitest(filters)
 }
 
 function finish(parts) {
