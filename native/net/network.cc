@@ -137,6 +137,9 @@ void Network::onConnected(Slot slot, Connection& connection) {
     armTimers(slot, connection);
   }
   emit(EventType::connected, slot, connection);
+  // What was written or ended while connecting.
+  if (connection.queue) sendQueued(slot, connection);
+  else afterSending(slot, connection);
   if (connection.reading()) engine_.receive(slot, true);
 }
 
