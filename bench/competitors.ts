@@ -73,7 +73,7 @@ function sluice(only: string | undefined): Competitor[] {
     const threads = {
       ...common,
       id: `sluice-${name}-threads`,
-      title: `sluice, ${name}, own I/O thread`,
+      title: `sluice, ${name}, I/O thread`,
       command: command('--threads', '1'),
     }
     const duplex = {

@@ -3,13 +3,13 @@ import { number } from './format.js'
 
 // All lengths are in the units of the drawing, which scales with the page.
 const width = 880
-const labels = 208
+const labels = 224
 const values = 76
 const rowHeight = 34
 const barHeight = 16
 const plot = width - labels - values
 const axisHeight = 26
-const topMargin = 18
+const topMargin = 22
 
 /** Bars from zero to the median, whiskers from the best to the worst round, a dot per round, marks at the targets. */
 export function renderChart(bench: CaseResult): string {
@@ -20,7 +20,7 @@ export function renderChart(bench: CaseResult): string {
   const bottom = height - axisHeight
   return [
     `<svg viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeHtml(`${bench.title}, ${bench.unit}`)}">`,
-    ...ticks.map((tick) => gridLine(x(tick), bottom, number(tick))),
+    ...ticks.map((tick) => gridLine(x(tick), bottom, String(Number(tick.toPrecision(4))))),
     ...bench.servers.map((server, index) => row(server, topMargin + index * rowHeight, x, bench)),
     limitLine(bench, x, bottom),
     '</svg>',
@@ -50,7 +50,9 @@ export function escapeHtml(text: string): string {
 function row(server: ServerResult, top: number, x: (value: number) => number, bench: CaseResult): string {
   const { value, rounds, title } = server
   const middle = top + rowHeight / 2
-  const family = familyOf(server.server)
+  // What one gets without asking stands out from its variants.
+  const variant = /-(threads|duplex)$|^sluice-poll/.test(server.server) ? ' variant' : ''
+  const family = familyOf(server.server) + variant
   const hint = `${title}: ${number(value.median)} ${bench.unit} (${number(value.min)} to ${number(value.max)})`
   const bar = Math.max(1, x(value.median) - labels)
   return [

@@ -3,6 +3,7 @@ import type { TargetResult } from '../results.js'
 /** Three significant digits, without an exponent: 0.0874, 1.23, 45.6, 1 234. */
 export function number(value: number): string {
   const size = Math.abs(value)
+  if (size === 0) return '0'
   if (size >= 100) return grouped(Math.round(value))
   return value.toFixed(size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4)
 }

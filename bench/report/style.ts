@@ -23,23 +23,26 @@ h1 span { color: var(--sluice); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 14px; margin-bottom: 30px; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 16px 18px; }
 .tile b { display: block; font-size: 30px; line-height: 1.2; letter-spacing: -.02em; color: var(--sluice); font-weight: 680; }
-.tile small { color: var(--quiet); font-size: 13px; display: block; line-height: 1.4; margin-top: 2px; }
+.tile span { display: block; font-weight: 560; line-height: 1.4; margin-top: 2px; }
+.tile small { color: var(--quiet); font-size: 13px; display: block; line-height: 1.4; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 24px 14px; margin-bottom: 18px; }
 h2 { font-size: 17px; font-weight: 640; letter-spacing: -.005em; }
 h2 + p { color: var(--quiet); font-size: 13px; margin-bottom: 8px; }
 svg { display: block; width: 100%; height: auto; font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; }
 svg text { dominant-baseline: central; fill: var(--ink); }
-.name { text-anchor: end; } .sluice .name { font-weight: 620; }
+.name { text-anchor: end; } .sluice:not(.variant) .name { font-weight: 620; }
 .value { text-anchor: end; font-variant-numeric: tabular-nums; font-weight: 620; }
 .tick { text-anchor: middle; fill: var(--quiet) !important; font-size: 11px; }
 .grid { stroke: var(--line); fill: none; }
 .hit { fill: transparent; } g:hover .hit { fill: color-mix(in srgb, var(--quiet) 9%, transparent); }
-.sluice .bar { fill: var(--sluice); } .node .bar { fill: var(--node); } .bun .bar { fill: var(--bun); } .c .bar { fill: var(--c); }
+.sluice .bar { fill: var(--sluice); } .variant .bar { fill-opacity: .5; } .node .bar { fill: var(--node); } .bun .bar { fill: var(--bun); } .c .bar { fill: var(--c); }
 .whisker { stroke: var(--whisker); fill: none; stroke-width: 1.4; }
 .round { fill: var(--whisker); stroke: var(--card); stroke-width: .8; }
 .limit { stroke: var(--c); stroke-dasharray: 2 3; fill: none; stroke-width: 1.2; }
 .limit-name { text-anchor: middle; font-size: 11px; fill: var(--quiet) !important; }
 .target.met { fill: var(--good); } .target.missed { fill: var(--bad); }
+.targets th:nth-child(-n+3), .targets td:nth-child(-n+3), .targets td:last-child { text-align: left; }
+.targets td:first-child, .targets th:first-child { padding-left: 0; }
 details { border-top: 1px solid var(--line); margin-top: 10px; padding-top: 8px; font-size: 13px; }
 summary { cursor: pointer; color: var(--quiet); }
 .scroll { overflow-x: auto; }
