@@ -1,4 +1,16 @@
-import { excludes, fn, integer, milliseconds, oneOf, optional, requires, requiresOneOf, type Shape, signal, string } from './options.js'
+import {
+  excludes,
+  fn,
+  integer,
+  milliseconds,
+  oneOf,
+  optional,
+  requires,
+  requiresOneOf,
+  type Shape,
+  signal,
+  string,
+} from './options.js'
 import type { LookupFunction } from './resolve.js'
 import { type ConnectionOptions, connectionOptions } from './settings.js'
 

@@ -557,7 +557,10 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   onTimeout(kind: TimeoutKind, name: ErrorName): void {
-    if (this.handlers.timeout !== undefined) return this.handlers.timeout(this as never, kind)
+    if (this.handlers.timeout !== undefined) {
+      this.handlers.timeout(this as never, kind)
+      return
+    }
     void this.endpoints // while they can still be asked for
     this.destroy(new SluiceError(name, { phase: kind === 'write' ? 'write' : 'read', ...this.knownRemote() }))
   }

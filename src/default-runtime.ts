@@ -1,7 +1,7 @@
+import type { ConnectOptions } from './connect-options.js'
 import type { Connection } from './connection.js'
 import type { ConnectionHandlers } from './handlers.js'
 import type { Listener, ListenOptions } from './listener.js'
-import type { ConnectOptions } from './connect-options.js'
 import { Runtime } from './runtime.js'
 
 let shared: Runtime | undefined
@@ -13,10 +13,7 @@ function defaultRuntime(): Runtime {
 }
 
 /** {@link Runtime.listen} of a runtime that all callers of this thread share, with the defaults of {@link Runtime}. */
-export function listen<Data = unknown>(
-  options: ListenOptions,
-  handlers?: ConnectionHandlers<Data>,
-): Promise<Listener> {
+export function listen<Data = unknown>(options: ListenOptions, handlers?: ConnectionHandlers<Data>): Promise<Listener> {
   return defaultRuntime().listen(options, handlers)
 }
 

@@ -1,5 +1,14 @@
 // What users import.
-export type { CloseOptions, Connection, ConnectionState, ConnectionStats, ConnectionTimeouts, TcpInfo } from './connection.js'
+
+export type { ConnectOptions } from './connect-options.js'
+export type {
+  CloseOptions,
+  Connection,
+  ConnectionState,
+  ConnectionStats,
+  ConnectionTimeouts,
+  TcpInfo,
+} from './connection.js'
 export { connect, listen } from './default-runtime.js'
 export type { ConnectionDuplex } from './duplex.js'
 export { type EngineFeatures, type EngineInfo, type EngineName, engines } from './engines.js'
@@ -8,7 +17,6 @@ export type { ConnectionHandlers, TimeoutKind } from './handlers.js'
 export type { Listener, ListenerAddress, ListenerStats, ListenOptions } from './listener.js'
 export type { ConnectionReader } from './reader.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
-export type { ConnectOptions } from './connect-options.js'
 export { Runtime, type RuntimeStats } from './runtime.js'
 export type { RuntimeOptions } from './runtime-options.js'
 export type { AdoptOptions, ConnectionOptions } from './settings.js'

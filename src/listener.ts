@@ -171,7 +171,9 @@ export class Listener implements ChannelListener, AsyncDisposable {
     if (this.open === 0) return
     let cancel = () => {}
     if (timeoutMs > 0) {
-      cancel = this.channels[0]!.after(timeoutMs, () => this.destroyConnections(new SluiceError('CLOSE_TIMEOUT', { phase: 'close' })))
+      cancel = this.channels[0]!.after(timeoutMs, () =>
+        this.destroyConnections(new SluiceError('CLOSE_TIMEOUT', { phase: 'close' })),
+      )
     }
     await new Promise<void>((resolve) => this.idle.push(resolve))
     cancel()

@@ -42,11 +42,26 @@ export interface AdoptOptions extends Omit<ConnectionOptions, keyof SocketOption
   fd: number
 }
 
-const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs } =
-  connectionOptions
+const {
+  allowHalfOpen,
+  highWaterBytes,
+  lowWaterBytes,
+  hardLimitBytes,
+  readTimeoutMs,
+  writeTimeoutMs,
+  halfClosedTimeoutMs,
+} = connectionOptions
 
 export const adoptOptions = {
-  ...{ allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs },
+  ...{
+    allowHalfOpen,
+    highWaterBytes,
+    lowWaterBytes,
+    hardLimitBytes,
+    readTimeoutMs,
+    writeTimeoutMs,
+    halfClosedTimeoutMs,
+  },
   fd: integer({ min: 0, max: 2_147_483_647 }),
 } satisfies Shape<AdoptOptions>
 

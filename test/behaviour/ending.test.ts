@@ -3,8 +3,8 @@ import type { Connection, ConnectionHandlers } from 'sluice'
 import { describe, expect, it } from 'vitest'
 import { kernelModes, modes } from '../support/modes.js'
 import { connectedPair, echo, eventually, nextTurn, portOf } from '../support/pair.js'
-import { hashOf, pattern, Record } from '../support/record.js'
 import { RawServer, rawConnect } from '../support/raw.js'
+import { hashOf, pattern, Record } from '../support/record.js'
 
 describe.each(modes())('ending a connection on $name', (mode) => {
   it('sends FIN after everything written, and a second end() does nothing', async () => {
@@ -251,7 +251,9 @@ describe.each(modes())('ending a connection on $name', (mode) => {
       client.reset()
       await eventually(() => silent.connections === 0)
       await nextTurn()
-      expect(warnings.map((warning) => (warning as NodeJS.ErrnoException).code)).toEqual(['ERR_SLUICE_CONNECTION_RESET'])
+      expect(warnings.map((warning) => (warning as NodeJS.ErrnoException).code)).toEqual([
+        'ERR_SLUICE_CONNECTION_RESET',
+      ])
     } finally {
       process.off('warning', note)
     }

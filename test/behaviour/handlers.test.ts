@@ -20,47 +20,50 @@ async function warningsOf(work: () => Promise<void>): Promise<SluiceError[]> {
 }
 
 describe.each(modes())('handlers on $name', (mode) => {
-  it.each(['open', 'data', 'drain', 'end', 'timeout'] as const)(
-    'that throw in %s end their own connection and no other',
-    async (event) => {
-      const mistake = new Error('my mistake')
-      let thrower: Connection | undefined
-      const ended: { connection: Connection; error?: SluiceError }[] = []
-      await using runtime = mode.start()
-      const listener = await runtime.listen(
-        { host: '127.0.0.1', port: 0, highWaterBytes: 1, ...(event === 'timeout' ? { readTimeoutMs: 10 } : {}) },
-        {
-          data: (connection, bytes) => void connection.write(bytes),
-          close: (connection, error) => void ended.push({ connection, error }),
-          error() {},
-          ...(event === 'timeout' ? { timeout() {} } : {}),
-          [event](connection: Connection, bytes?: Uint8Array) {
-            thrower ??= connection
-            if (connection === thrower) throw mistake
-            if (event === 'data') connection.write(bytes!)
-          },
+  it.each([
+    'open',
+    'data',
+    'drain',
+    'end',
+    'timeout',
+  ] as const)('that throw in %s end their own connection and no other', async (event) => {
+    const mistake = new Error('my mistake')
+    let thrower: Connection | undefined
+    const ended: { connection: Connection; error?: SluiceError }[] = []
+    await using runtime = mode.start()
+    const listener = await runtime.listen(
+      { host: '127.0.0.1', port: 0, highWaterBytes: 1, ...(event === 'timeout' ? { readTimeoutMs: 10 } : {}) },
+      {
+        data: (connection, bytes) => void connection.write(bytes),
+        close: (connection, error) => void ended.push({ connection, error }),
+        error() {},
+        ...(event === 'timeout' ? { timeout() {} } : {}),
+        [event](connection: Connection, bytes?: Uint8Array) {
+          thrower ??= connection
+          if (connection === thrower) throw mistake
+          if (event === 'data') connection.write(bytes!)
         },
-      )
-      const records = [new Record(), new Record()]
-      const [first, second] = await Promise.all(
-        records.map(({ handlers }) => runtime.connect({ host: '127.0.0.1', port: portOf(listener) }, handlers)),
-      )
-      await eventually(() => listener.stats().accepted === 2)
-      first!.write('first')
-      second!.write('second')
-      if (event === 'end') {
-        first!.end()
-        await eventually(() => ended.length > 0)
-      }
+      },
+    )
+    const records = [new Record(), new Record()]
+    const [first, second] = await Promise.all(
+      records.map(({ handlers }) => runtime.connect({ host: '127.0.0.1', port: portOf(listener) }, handlers)),
+    )
+    await eventually(() => listener.stats().accepted === 2)
+    first!.write('first')
+    second!.write('second')
+    if (event === 'end') {
+      first!.end()
       await eventually(() => ended.length > 0)
-      expect(ended[0]!.connection).toBe(thrower)
-      expect(ended[0]!.error).toMatchObject({ code: 'ERR_SLUICE_HANDLER_THREW', phase: 'handler', cause: mistake })
-      // One of the two is still served.
-      await Promise.race(records.map((record, i) => record.received([5, 6][i]!)))
-      expect(ended.length).toBe(1)
-      await runtime.destroy()
-    },
-  )
+    }
+    await eventually(() => ended.length > 0)
+    expect(ended[0]!.connection).toBe(thrower)
+    expect(ended[0]!.error).toMatchObject({ code: 'ERR_SLUICE_HANDLER_THREW', phase: 'handler', cause: mistake })
+    // One of the two is still served.
+    await Promise.race(records.map((record, i) => record.received([5, 6][i]!)))
+    expect(ended.length).toBe(1)
+    await runtime.destroy()
+  })
 
   it('that throw in error or close are told by a warning, and the rest goes on', async () => {
     const warnings = await warningsOf(async () => {
@@ -144,7 +147,9 @@ describe.each(modes())('handlers on $name', (mode) => {
     const listener = await runtime.listen<{ name: string }>(
       { host: '127.0.0.1', port: 0 },
       {
-        open: (connection) => void (connection.data = { name: 'Ada' }),
+        open: (connection) => {
+          connection.data = { name: 'Ada' }
+        },
         data: (connection) => void connection.end(`hello ${connection.data.name}`),
         close: (connection) => void replies.push(connection.data.name),
       },
@@ -162,7 +167,9 @@ describe.each(modes())('handlers on $name', (mode) => {
     let remote: unknown
     await using pair = await connectedPair(mode, {
       server: {
-        open: (connection) => void (remote = connection.remotePort),
+        open: (connection) => {
+          remote = connection.remotePort
+        },
         data: echo.data,
         close(connection) {
           stats = connection.stats()

@@ -32,7 +32,11 @@ describe.each(modes())('writing on $name', (mode) => {
     await using pair = await connectedPair(mode, { connect: { highWaterBytes: 1000, hardLimitBytes: 2000 } })
     pair.client.write(Buffer.alloc(1500, 'a'))
     expect(() => pair.client.write(Buffer.alloc(501, 'b'))).toThrow(
-      expect.objectContaining({ code: 'ERR_SLUICE_QUEUE_FULL', phase: 'write', message: expect.stringContaining('2000') }),
+      expect.objectContaining({
+        code: 'ERR_SLUICE_QUEUE_FULL',
+        phase: 'write',
+        message: expect.stringContaining('2000'),
+      }),
     )
     expect(pair.client.queuedBytes).toBe(1500)
     pair.client.write(Buffer.alloc(500, 'c'))
@@ -46,7 +50,11 @@ describe.each(modes())('writing on $name', (mode) => {
   it('tells drain at the low-water mark, before all is gone', async () => {
     await using pair = await connectedPair(mode, {
       connect: { highWaterBytes: 8_000_000, lowWaterBytes: 4_000_000 },
-      client: { drain: (connection) => void (connection.data = connection.queuedBytes) },
+      client: {
+        drain: (connection) => {
+          connection.data = connection.queuedBytes
+        },
+      },
     })
     pair.server.pause()
     const bytes = pattern(30_000_000)
@@ -113,15 +121,19 @@ describe.each(modes())('writing on $name', (mode) => {
     expect([...pair.atServer.bytes]).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
   })
 
-  it.each([[1], [null], [undefined], [{}], [new Uint16Array(1)], [new ArrayBuffer(1)]])(
-    'refuses to write %s',
-    async (value) => {
-      await using pair = await connectedPair(mode)
-      expect(() => pair.client.write(value as never)).toThrow(
-        expect.objectContaining({ code: 'ERR_SLUICE_INVALID_ARGUMENT', phase: 'write' }),
-      )
-    },
-  )
+  it.each([
+    [1],
+    [null],
+    [undefined],
+    [{}],
+    [new Uint16Array(1)],
+    [new ArrayBuffer(1)],
+  ])('refuses to write %s', async (value) => {
+    await using pair = await connectedPair(mode)
+    expect(() => pair.client.write(value as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_SLUICE_INVALID_ARGUMENT', phase: 'write' }),
+    )
+  })
 
   it('works inside open, data, drain and end handlers', async () => {
     await using pair = await connectedPair(mode, {

@@ -1,11 +1,11 @@
-import {
-  type Connection,
-  type ConnectionHandlers,
-  type ConnectionOptions,
-  type Listener,
-  type ListenOptions,
+import type {
+  Connection,
+  ConnectionHandlers,
+  ConnectionOptions,
+  Listener,
+  ListenOptions,
   Runtime,
-  type RuntimeOptions,
+  RuntimeOptions,
 } from 'sluice'
 import type { Mode } from './modes.js'
 import { Record } from './record.js'

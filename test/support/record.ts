@@ -22,7 +22,11 @@ export class Record {
       if (event !== 'data' || this.events.at(-1) !== 'data') this.events.push(event)
     }
     this.handlers = {
-      open: (connection) => this.after(() => note(connection, 'open'), () => also.open?.(connection)),
+      open: (connection) =>
+        this.after(
+          () => note(connection, 'open'),
+          () => also.open?.(connection),
+        ),
       data: (connection, bytes) =>
         this.after(
           () => {
@@ -32,8 +36,16 @@ export class Record {
           },
           () => also.data?.(connection, bytes),
         ),
-      drain: (connection) => this.after(() => note(connection, 'drain'), () => also.drain?.(connection)),
-      end: (connection) => this.after(() => note(connection, 'end'), () => also.end?.(connection)),
+      drain: (connection) =>
+        this.after(
+          () => note(connection, 'drain'),
+          () => also.drain?.(connection),
+        ),
+      end: (connection) =>
+        this.after(
+          () => note(connection, 'end'),
+          () => also.end?.(connection),
+        ),
       error: (connection, error) =>
         this.after(
           () => {
@@ -42,13 +54,20 @@ export class Record {
           },
           () => also.error?.(connection, error),
         ),
-      close: (connection, error) => this.after(() => note(connection, 'close'), () => also.close?.(connection, error)),
+      close: (connection, error) =>
+        this.after(
+          () => note(connection, 'close'),
+          () => also.close?.(connection, error),
+        ),
     }
     const { timeout } = also
     // Its mere presence changes what a timeout does.
     if (timeout !== undefined) {
       this.handlers.timeout = (connection, kind) =>
-        this.after(() => note(connection, `timeout ${kind}`), () => timeout(connection, kind))
+        this.after(
+          () => note(connection, `timeout ${kind}`),
+          () => timeout(connection, kind),
+        )
     }
   }
 

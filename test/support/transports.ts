@@ -1,4 +1,4 @@
-import { createServer, connect as netConnect, type AddressInfo, type Socket } from 'node:net'
+import { type AddressInfo, createServer, connect as netConnect, type Socket } from 'node:net'
 import type { ConnectionOptions, ListenOptions } from 'sluice'
 import { kernelModes, type Mode } from './modes.js'
 import { portOf } from './pair.js'

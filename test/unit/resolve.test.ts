@@ -55,16 +55,18 @@ describe('resolveHost', () => {
     })
   })
 
-  it.each(['localhost', 'LocalHost', 'localhost.', 'db.localhost'])(
-    'knows %s to be the loopback addresses',
-    async (host) => {
-      expect(await resolveHost(host, options())).toEqual([
-        { address: '::1', family: 6 },
-        { address: '127.0.0.1', family: 4 },
-      ])
-      expect(await resolveHost(host, options({ family: 4 }))).toEqual([{ address: '127.0.0.1', family: 4 }])
-    },
-  )
+  it.each([
+    'localhost',
+    'LocalHost',
+    'localhost.',
+    'db.localhost',
+  ])('knows %s to be the loopback addresses', async (host) => {
+    expect(await resolveHost(host, options())).toEqual([
+      { address: '::1', family: 6 },
+      { address: '127.0.0.1', family: 4 },
+    ])
+    expect(await resolveHost(host, options({ family: 4 }))).toEqual([{ address: '127.0.0.1', family: 4 }])
+  })
 
   it('asks the resolver and keeps its order', async () => {
     const { asked, resolve } = nativeResolver()
