@@ -36,7 +36,7 @@ const consumer = `
   }
   export async function run(): Promise<string[]> {
     const listener = await listen({ port: 0 }, handlers)
-    await connect({ port: 7, host: '127.0.0.1' }, handlers)
+    await connect({ port: listener.address.port ?? 0, host: '127.0.0.1' }, handlers)
     await listener.close({ timeoutMs: 1 })
     return engines().map((engine) => engine.name)
   }
