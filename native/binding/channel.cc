@@ -97,7 +97,10 @@ Napi::Value Channel::start(const Napi::CallbackInfo& info) {
   auto loop = std::make_unique<Loop>(std::move(*engine), memory, frames);
   if (threaded) driver_ = std::make_unique<ThreadDriver>(uv, std::move(loop), *caller_);
   else driver_ = InlineDriver::create(uv, std::move(loop), *caller_);
-  if (!driver_) return values::failure(env, {ErrorCode::notPollable, EPERM, "uv_poll_init"});
+  if (!driver_) {
+    caller_->release();
+    return values::failure(env, {ErrorCode::notPollable, EPERM, "uv_poll_init"});
+  }
   napi_add_async_cleanup_hook(env, onEnvironmentExit, this, &cleanup_);
   Ref();  // until closed
   return Napi::String::New(env, engineName_);
@@ -377,9 +380,9 @@ void Channel::shutDown(bool environmentLeaves) {
   BatchCaller* caller = caller_.release();
   const napi_async_cleanup_hook_handle cleanup = cleanup_;
   cleanup_ = nullptr;
-  caller->release();
   driver->close([driver, caller, cleanup] {
     delete driver;
+    caller->release();  // not before: until the engine has gone, the kernel may still write to the shared memory
     delete caller;
     napi_remove_async_cleanup_hook(cleanup);
   });
