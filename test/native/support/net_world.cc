@@ -17,7 +17,8 @@ NetWorld::NetWorld(std::string_view engine, const Options& options)
   auto made = makeEngine(engine, {.slab = slab_}, &sim_);
   SLUICE_ASSERT(made);
   loop_ = std::make_unique<Loop>(std::move(*made), LoopMemory{slab_, records_, taken_}, 1);
-  network_ = std::make_unique<Network>(*loop_, [](void* self) { static_cast<NetWorld*>(self)->woken = true; }, this);
+  network_ =
+      std::make_unique<Network>(*loop_, [](void* self) { static_cast<NetWorld*>(self)->woken = true; }, this);
   frame_ = &loop_->frames().front();
   loop_->useFrame(frame_);
 }

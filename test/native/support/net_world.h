@@ -50,7 +50,8 @@ class NetWorld {
   TimeMs nowMs() { return engine().nowMs(); }
 
   /// A listener on loopback; `gates` and `config` as Network::listen has them.
-  SocketAddress listen(uint32_t key, const ConnectionConfig& config = {}, std::vector<std::shared_ptr<AcceptGate>> gates = {});
+  SocketAddress listen(uint32_t key, const ConnectionConfig& config = {},
+                       std::vector<std::shared_ptr<AcceptGate>> gates = {});
   Conn connect(const SocketAddress& address, const ConnectionConfig& config = {}, uint32_t connectTimeoutMs = 0);
   struct Pair {
     Conn client, server;
