@@ -14,10 +14,32 @@ const maxTimerMs = 2_147_483_647
 
 // Shared by all streams; a connection knows its own as `sink`.
 const handlers: ConnectionHandlers<never> = {
-  data: (connection, bytes) => streamOf(connection).connectionData(bytes),
-  drain: (connection) => streamOf(connection).connectionDrained(),
-  end: (connection) => streamOf(connection).connectionEnded(),
-  close: (connection, error) => streamOf(connection).connectionClosed(error),
+  data: (connection, bytes) => {
+    try {
+      streamOf(connection).connectionData(bytes)
+    } catch (thrown) {
+      throwUncaught(thrown)
+    }
+  },
+  drain: (connection) => guarded(() => streamOf(connection).connectionDrained()),
+  end: (connection) => guarded(() => streamOf(connection).connectionEnded()),
+  close: (connection, error) => guarded(() => streamOf(connection).connectionClosed(error)),
+}
+
+function guarded(work: () => void): void {
+  try {
+    work()
+  } catch (thrown) {
+    throwUncaught(thrown)
+  }
+}
+
+// A listener that throws is no failure of the connection: as with net.Socket, and unlike with handlers, the process is
+// told. An error on the stream would often end unseen, e.g. in `http`, which answers 400.
+function throwUncaught(thrown: unknown): void {
+  process.nextTick(() => {
+    throw thrown
+  })
 }
 
 function streamOf(connection: Connection<never>): ConnectionDuplex {
