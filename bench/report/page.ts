@@ -1,6 +1,6 @@
 import { type CaseResult, defaultOf, type Report } from '../results.js'
 import { escapeHtml, familyOf, renderChart } from './chart.js'
-import { duration, grouped, number, percent, ratio, shortTarget, verdict } from './format.js'
+import { duration, grouped, number, percent, ratio, verdict } from './format.js'
 import { style } from './style.js'
 import { describeMethod } from './table.js'
 
@@ -67,7 +67,7 @@ function renderTiles({ cases }: Report): string {
     }
     if (bench.kind !== 'echo' || ours?.ofNodeNet === undefined) return []
     const change = ours.ofNodeNet <= 1 ? `−${percent(1 - ours.ofNodeNet)}` : `+${percent(ours.ofNodeNet - 1)}`
-    const toC = ours.ofCEpoll === undefined ? '' : ` · ${percent(ours.ofCEpoll)} of C`
+    const toC = ours.ofCEpoll === undefined ? '' : ` · ${`${percent(ours.ofCEpoll)} of C`.replace(/ /g, '\u00a0')}`
     return [tile(change, caseName(bench), `against node:net${toC}`)]
   })
   return tiles.length === 0 ? '' : `<div class="tiles">${tiles.join('')}</div>`
@@ -97,35 +97,19 @@ function renderCase(bench: CaseResult): string {
   return `<section class="card" id="${bench.name}">
 <h2>${escapeHtml(bench.title.charAt(0).toUpperCase() + bench.title.slice(1))}</h2>
 <p>${escapeHtml(bench.unit)}</p>
-${renderChart(bench)}
+<div class="scroll">${renderChart(bench)}</div>
 <details><summary>Figures</summary><div class="scroll">${renderFigures(bench)}</div></details>
 </section>`
 }
 
 function renderFigures(bench: CaseResult): string {
-  const columns = [
-    'server',
-    'median',
-    'min',
-    'max',
-    'of node:net',
-    'of C epoll',
-    'per second',
-    'p50',
-    'p99',
-    'p99.9',
-    'target',
-  ]
+  const columns = ['server', 'median', 'min', 'max', 'of node:net', 'of C epoll', 'per second', 'p50', 'p99', 'p99.9']
   const rows = bench.servers.map((server) => {
     const { value, latencyUs } = server
     const bulk = bench.kind === 'sink' || bench.kind === 'source'
     const rate = bulk ? megabytes(server.bytesPerSecond) : count(server.messagesPerSecond)
     const latency = latencyUs ? [latencyUs.p50, latencyUs.p99, latencyUs.p999].map(duration) : ['', '', '']
-    const targets = server.targets.map(
-      (one) =>
-        `<span class="${one.met ? 'met' : 'missed'}" title="${escapeHtml(verdict(one))}">${escapeHtml(shortTarget(one))}</span>`,
-    )
-    const plain = [
+    const cells = [
       server.title,
       number(value.median),
       number(value.min),
@@ -135,7 +119,7 @@ function renderFigures(bench: CaseResult): string {
       rate,
       ...latency,
     ]
-    return [...plain.map(escapeHtml), targets.join('<br>')]
+    return cells.map(escapeHtml)
   })
   const shown = columns.map((_, column) => rows.some((cells) => cells[column] !== ''))
   const line = (cells: readonly string[], tag: 'th' | 'td') =>

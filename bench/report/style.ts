@@ -28,7 +28,7 @@ h1 span { color: var(--sluice); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 20px 24px 14px; margin-bottom: 18px; }
 h2 { font-size: 17px; font-weight: 640; letter-spacing: -.005em; }
 h2 + p { color: var(--quiet); font-size: 13px; margin-bottom: 8px; }
-svg { display: block; width: 100%; height: auto; font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; }
+svg { display: block; width: 100%; min-width: 600px; height: auto; font: 13px system-ui, -apple-system, 'Segoe UI', sans-serif; }
 svg text { dominant-baseline: central; fill: var(--ink); }
 .name { text-anchor: end; } .sluice:not(.variant) .name { font-weight: 620; }
 .value { text-anchor: end; font-variant-numeric: tabular-nums; font-weight: 620; }
