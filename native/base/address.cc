@@ -26,6 +26,8 @@ Result<uint32_t> parseScope(const std::string& name) {
 }  // namespace
 
 Result<SocketAddress> SocketAddress::ip(std::string_view host, uint16_t port) {
+  // inet_pton would stop at a NUL and accept whatever follows it.
+  if (host.find('\0') != std::string_view::npos) return Error{ErrorCode::invalidArgument, EINVAL, "inet_pton"};
   std::string literal(host);
   sockaddr_in v4{};
   if (inet_pton(AF_INET, literal.c_str(), &v4.sin_addr) == 1) {
