@@ -33,9 +33,9 @@ describe.each(modes())('timeouts on $name', (mode) => {
   })
 
   it('count from the last byte', async () => {
-    await using pair = await connectedPair(mode, { listen: { readTimeoutMs: 400 }, server: echo })
+    await using pair = await connectedPair(mode, { listen: { readTimeoutMs: 200 }, server: echo })
     for (let i = 0; i < 6; i++) {
-      await after(pair.runtime, 100)
+      await after(pair.runtime, 50)
       pair.client.write('.')
       await pair.atClient.received(i + 1)
     }

@@ -8,7 +8,7 @@ export interface Mode {
   readonly threads: number
   /** Whether the network is the simulated one: no kernel, no other process, virtual time. */
   readonly simulated: boolean
-  /** A runtime of this mode; dispose of it. */
+  /** A runtime of this mode; `await using` destroys it, with all that is open. */
   start(options?: RuntimeOptions): Runtime
 }
 
@@ -34,6 +34,10 @@ function modeOf(engine: Mode['engine'], threads: number): Mode {
     engine,
     threads,
     simulated: engine === 'sim',
-    start: (options = {}) => new Runtime({ engine, threads, ...options }),
+    start(options = {}) {
+      const runtime = new Runtime({ engine, threads, ...options })
+      // Nobody waits for what a test leaves open.
+      return Object.assign(runtime, { [Symbol.asyncDispose]: () => runtime.destroy() })
+    },
   }
 }
