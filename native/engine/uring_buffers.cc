@@ -78,7 +78,7 @@ bool UringBuffers::keep(uint32_t offset) {
   Buffer& buffer = buffers_[index];
   SLUICE_ASSERT(buffer.references > 0);
   if (!buffer.kept) {
-    if (keptCount_ * 2 >= provided_) return false;
+    if (keptCount_ * 4 >= provided_ * 3) return false;
     buffer.kept = true;
     ++keptCount_;
   }

@@ -42,7 +42,7 @@ class UringBuffers {
 
   void addReference(uint32_t offset) { ++buffers_[indexOf(offset)].references; }
   void giveBack(uint32_t offset);
-  /// One more reference for a send that may wait. False when half of the buffers are held that way, so that slow
+  /// One more reference for a send that may wait. False when three quarters of the buffers are held so: slow
   /// readers cannot starve receiving.
   bool keep(uint32_t offset);
   bool sameBuffer(uint32_t one, uint32_t other) const { return indexOf(one) == indexOf(other); }

@@ -175,6 +175,9 @@ SendResult UringEngine::send(Slot slot, const iovec* pieces, int count) {
   SLUICE_ASSERT(!socket.sending && !socket.closing && count >= 1 && count <= maxSendPieces);
   ++counters_.sends;
   socket.sending = true;
+  size_t asked = 0;
+  for (int i = 0; i < count; ++i) asked += pieces[i].iov_len;
+  socket.askedBytes = static_cast<uint32_t>(std::min<size_t>(asked, INT32_MAX));
   if (count == 1) {
     uring::SubmissionEntry& entry = queue(Operation::send, slot, uring::opcode::send, socket.fd);
     entry.address = reinterpret_cast<uint64_t>(pieces->iov_base);
@@ -286,6 +289,7 @@ void UringEngine::forgetMessages() {
 Result<size_t> UringEngine::poll(PollBatch batch, Deadline deadline) {
   ++turn_;
   Output out{batch.completions};
+  cancelPaused();
   armStarved();
   const bool wait = !deadline.isNow() && !somethingHere();
   if (wait || ring_.queued() > 0 || !delayed_.empty() || ring_.kernelWaits()) {
@@ -403,6 +407,7 @@ void UringEngine::handleSent(Slot slot, int result, Output& out) {
   Completion completion{.kind = Completion::Kind::sent, .socket = slot};
   if (result >= 0) {
     completion.length = static_cast<uint32_t>(result);
+    socket.cutShort = completion.length < socket.askedBytes;
   } else if (result != -EINTR && result != -EAGAIN && result != -ECANCELED) {
     completion.kind = Completion::Kind::sendFailed;
     completion.error = sendFailure(socket, -result);

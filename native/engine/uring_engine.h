@@ -117,6 +117,8 @@ class UringEngine final : public FdEngine {
   // uring_receive.cc
   void armReceive(Slot slot);
   void cancelReceive(Slot slot);
+  void pauseSoon(Slot slot);
+  void cancelPaused();
   void armStarved();
   void handleReceived(Slot slot, const uring::CompletionEntry& completion, Output& out);
   void handlePiece(Slot slot, UringBuffers::Piece piece, Output& out);
@@ -129,6 +131,7 @@ class UringEngine final : public FdEngine {
   bool deliverable(Slot slot) const;
   void deliverAside(Output& out);
   void deliverAsideOf(Slot slot, Output& out);
+  void tellEnd(Slot slot, Output& out);
   uint32_t shareLeft(UringSocket& socket) const;
 
   // uring_accept.cc
@@ -165,6 +168,11 @@ class UringEngine final : public FdEngine {
   std::vector<Slot> closed_;         // to be told
   std::deque<Slot> starved_;         // wait for a buffer
   std::vector<Slot> served_;         // had a whole turn; they wait behind those
+  std::vector<Slot> pausing_;        // told to stop receiving, and the kernel was not yet
+  uint32_t starvedTurn_ = 0;         // the poll that starvedQuota_ counts for
+  uint32_t starvedShare_ = 1;        // of starved_, to be armed in it
+  uint32_t starvedQuota_ = 1;        // still to be armed in it
+  uint64_t exhaustedBefore_ = 0;     // counters_.buffersExhausted then
   std::vector<Slot> aside_;          // have something set aside
   std::vector<ListenerId> waiting_;  // have accepted more than one turn's share
 };

@@ -2,6 +2,8 @@
 
 #ifdef __linux__
 
+#include <netinet/tcp.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -20,8 +22,8 @@ void UringEngine::receive(Slot slot, bool on) {
   if (socket.closing || socket.wanted == on) return;
   socket.wanted = on;
   if (!on) {
-    cancelReceive(slot);
     copyAside(slot);
+    pauseSoon(slot);
   } else if (socket.aside) {
     listAside(slot);
   } else {
@@ -54,12 +56,50 @@ void UringEngine::cancelReceive(Slot slot) {
   queueCancel(tag(Operation::receive, slot), false);
 }
 
-// An empty buffer ring fails every multishot receive at once, data or not (SV-24). Those wait here, and go on a few at
-// a time as buffers come back.
+// A writer that pauses its reader until it has room mostly has it when the sends of this turn have left. So the kernel
+// is told of a pause only when it has outlived them, or when data comes meanwhile.
+void UringEngine::pauseSoon(Slot slot) {
+  UringSocket& socket = sockets_[slot];
+  socket.pausedTurn = turn_;
+  if (!socket.receiving || socket.cancelling || socket.pausing) return;
+  socket.pausing = true;
+  pausing_.push_back(slot);
+}
+
+void UringEngine::cancelPaused() {
+  if (pausing_.empty()) return;
+  std::vector<Slot> listed;
+  listed.swap(pausing_);
+  for (const Slot slot : listed) {
+    if (!sockets_.contains(slot) || !sockets_[slot].pausing) continue;
+    UringSocket& socket = sockets_[slot];
+    if (!socket.wanted && turn_ - socket.pausedTurn < 2) {
+      pausing_.push_back(slot);
+      continue;
+    }
+    socket.pausing = false;
+    if (!socket.wanted) cancelReceive(slot);
+  }
+}
+
+// An empty buffer ring fails every multishot receive at once, data or not (SV-24). Those wait here, and go on
+// as buffers come back: at first as many as could each receive a turn's share, then twice as many in each turn until
+// the buffers are short again. All at once would mostly fail anew.
 void UringEngine::armStarved() {
   starved_.insert(starved_.end(), served_.begin(), served_.end());
   served_.clear();
-  for (uint32_t room = buffers_.available(); room > 0 && !starved_.empty(); --room) {
+  if (starved_.empty()) return;
+  if (starvedTurn_ != turn_) {
+    starvedTurn_ = turn_;
+    const uint64_t room = uint64_t{buffers_.available()} * buffers_.bufferBytes();
+    const bool shortAgain = exhaustedBefore_ != counters_.buffersExhausted;
+    exhaustedBefore_ = counters_.buffersExhausted;
+    starvedShare_ = shortAgain ? static_cast<uint32_t>(room / options_.receiveTurnBytes) + 1
+                               : std::min(2 * starvedShare_, maxSlots);
+    starvedQuota_ = starvedShare_;
+  }
+  starvedQuota_ = std::min(starvedQuota_, buffers_.available());
+  for (; starvedQuota_ > 0 && !starved_.empty(); --starvedQuota_) {
     const Slot slot = starved_.front();
     starved_.pop_front();
     if (!sockets_.contains(slot) || !sockets_[slot].starved) continue;
@@ -102,6 +142,17 @@ void UringEngine::handlePiece(Slot slot, UringBuffers::Piece piece, Output& out)
   setAside(slot, piece);
 }
 
+namespace {
+
+// Our own FIN is not out, so the state says whether the peer's was, or a reset.
+bool isDead(const UringSocket& socket) {
+  if (socket.isUnix) return false;
+  auto info = kernel_socket::tcpInfo(socket.fd);
+  return info && info->state == TCP_CLOSE;
+}
+
+}  // namespace
+
 // The end of one multishot receive that brought nothing: of the data, of the buffers, or only of the operation.
 void UringEngine::finishReceiving(Slot slot, int result, Output& out) {
   UringSocket& socket = sockets_[slot];
@@ -120,21 +171,23 @@ void UringEngine::finishReceiving(Slot slot, int result, Output& out) {
     default: break;
   }
   socket.receivedAll = true;
-  Completion completion{.kind = Completion::Kind::ended, .socket = slot};
-  // An end is only believed when nothing worse is known (HP-26).
-  int error = result < 0 ? -result : socket.failure;
-  if (error == 0) error = kernel_socket::takeError(socket.fd);
-  if (error == EPIPE) error = ECONNRESET;  // how Linux spells a reset after FIN
-  if (error != 0) {
-    socket.failure = error;
-    completion.kind = Completion::Kind::receiveFailed;
-    completion.error = systemError(error, "recv");
-  }
-  if (socket.wanted && !socket.aside) return out.add(completion);
+  if (result < 0) socket.failure = -result;
+  if (socket.wanted && !socket.aside) return tellEnd(slot, out);
   if (!socket.aside) socket.aside = std::make_unique<SetAside>();
-  socket.aside->final = completion.error ? SetAside::Final::failed : SetAside::Final::ended;
-  socket.aside->error = completion.error;
+  socket.aside->ended = true;
   if (socket.wanted) listAside(slot);
+}
+
+// An end is only believed when nothing worse is known by the time it is told (HP-26).
+void UringEngine::tellEnd(Slot slot, Output& out) {
+  UringSocket& socket = sockets_[slot];
+  int error = socket.failure;
+  if (error == 0) error = kernel_socket::takeError(socket.fd);
+  // A send that had moved something when the reset came took the error with it, and told only how much had moved.
+  if (error == 0 && (socket.sending || socket.cutShort) && isDead(socket)) error = ECONNRESET;
+  if (error == 0) return out.add({.kind = Completion::Kind::ended, .socket = slot});
+  socket.failure = error == EPIPE ? ECONNRESET : error;  // how Linux spells a reset after FIN
+  out.add({.kind = Completion::Kind::receiveFailed, .socket = slot, .error = systemError(socket.failure, "recv")});
 }
 
 uint32_t UringEngine::shareLeft(UringSocket& socket) const {
@@ -166,7 +219,10 @@ void UringEngine::setAside(Slot slot, UringBuffers::Piece piece) {
   if (!socket.aside) socket.aside = std::make_unique<SetAside>();
   socket.aside->pieces.push_back({.offset = piece.offset, .length = piece.length});
   socket.aside->slabBytes += piece.length;
-  if (!socket.wanted) return copyAside(slot);
+  if (!socket.wanted) {
+    cancelReceive(slot);
+    return copyAside(slot);
+  }
   listAside(slot);
   // Where the kernel cannot limit a receive itself, it is stopped before it has eaten the buffers of all others.
   if (!extras_.receiveLimit && socket.aside->slabBytes > 2 * options_.receiveTurnBytes) cancelReceive(slot);
@@ -243,12 +299,9 @@ void UringEngine::deliverAsideOf(Slot slot, Output& out) {
     if (piece.length == 0) aside.pieces.pop_front();
     deliver(slot, {offset, length}, out);
   }
-  if (aside.final != SetAside::Final::none) {
+  if (aside.ended) {
     if (out.full()) return;
-    const bool failed = aside.final == SetAside::Final::failed;
-    out.add({.kind = failed ? Completion::Kind::receiveFailed : Completion::Kind::ended,
-             .socket = slot,
-             .error = aside.error});
+    tellEnd(slot, out);
   }
   socket.aside.reset();
   armReceive(slot);

@@ -21,9 +21,7 @@ struct SetAside {
   };
   std::deque<Piece> pieces;
   uint32_t slabBytes = 0;
-  enum class Final : uint8_t { none, ended, failed };
-  Final final = Final::none;
-  Error error{};  // of `failed`
+  bool ended = false;  // nothing follows the pieces but the end, or a failure
 };
 
 /// One connection as UringEngine knows it. At most one receive, one send and one connect are under way.
@@ -31,15 +29,19 @@ struct UringSocket {
   int fd = -1;               // owned
   uint32_t turn = 0;         // the poll that turnBytes counts for
   uint32_t turnBytes = 0;    // delivered in it
+  uint32_t askedBytes = 0;   // of the latest send
+  uint32_t pausedTurn = 0;   // the poll after which receive(false) came last
   bool wanted = false;       // receive(true)
   bool receiving = false;    // a multishot receive is under way
   bool cancelling = false;   // and is to end
   bool receivedAll = false;  // its end or failure was found; never armed again
   bool sending = false;
+  bool cutShort = false;  // a send was, and the kernel kept the reason to itself
   bool connecting = false;
   bool closing = false;
   bool resetOnClose = false;
   bool unreadLost = false;  // received bytes were dropped at close: the peer is to see a reset, as if unread
+  bool pausing = false;     // in the engine's list of those to cancel if they stay paused
   bool starved = false;     // in the engine's list of those without a buffer
   bool toDeliver = false;   // in the engine's list of those with something set aside
   bool isUnix = false;
