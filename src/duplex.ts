@@ -63,7 +63,8 @@ function copyOf(bytes: Uint8Array): Buffer {
   const start = poolUsed
   poolUsed = (poolUsed + length + 7) & ~7
   pool.set(bytes, start)
-  return pool.subarray(start, start + length)
+  // Half the cost of subarray().
+  return Buffer.from(pool.buffer, start, length)
 }
 
 type Callback = (error?: Error | null) => void
@@ -313,7 +314,7 @@ export class ConnectionDuplex extends Duplex {
    */
   setTimeout(timeoutMs: number, callback?: () => void): this {
     if (this.destroyed) return this
-    if (!(timeoutMs >= 0 && timeoutMs < Number.POSITIVE_INFINITY)) {
+    if (!(Number.isFinite(timeoutMs) && timeoutMs >= 0)) {
       throw new SluiceError('INVALID_ARGUMENT', { detail: 'setTimeout() takes milliseconds, 0 or more' })
     }
     clearTimeout(this.idleTimer)

@@ -1,11 +1,18 @@
 import { once } from 'node:events'
-import http, { type Agent, type IncomingMessage, type RequestOptions, type Server, type ServerResponse } from 'node:http'
+import http, {
+  type Agent,
+  type IncomingMessage,
+  type RequestOptions,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { describe, expect, it } from 'vitest'
 import { eventually } from '../support/pair.js'
 import { hashOf, pattern } from '../support/record.js'
+import { standstill } from '../support/standstill.js'
 import { StreamLog } from '../support/stream-log.js'
 import { net, type Service, sluiceTransports, type Transport } from '../support/transports.js'
 
@@ -225,12 +232,16 @@ describe.each([net, ...sluiceTransports()])("Node's http over $name", (transport
 
   it('answers HEAD, 204 and trailers', async () => {
     await using web = await Web.over(transport, (request, response) => {
-      if (request.url === '/204') return response.writeHead(204).end()
-      if (request.method === 'HEAD') return response.end('not sent')
-      response.writeHead(200, { Trailer: 'X-Sum' })
-      response.write('body')
-      response.addTrailers({ 'X-Sum': 'abc' })
-      response.end()
+      if (request.url === '/204') {
+        response.writeHead(204).end()
+      } else if (request.method === 'HEAD') {
+        response.end('not sent')
+      } else {
+        response.writeHead(200, { Trailer: 'X-Sum' })
+        response.write('body')
+        response.addTrailers({ 'X-Sum': 'abc' })
+        response.end()
+      }
     })
     const agent = web.agent({ keepAlive: true })
     expect((await web.ask({ agent, method: 'HEAD' })).text).toBe('')
@@ -384,15 +395,4 @@ let cut: (request: IncomingMessage) => void
 
 function* chunksOf(bytes: Buffer): Generator<Buffer> {
   for (let i = 0; i < bytes.length; i += 70_000) yield bytes.subarray(i, i + 70_000)
-}
-
-/** Resolves when a number has stayed the same for many turns of the event loop. */
-async function standstill(value: () => number): Promise<void> {
-  let last = value()
-  for (let turns = 0; turns < 200; turns++) {
-    await new Promise((resolve) => setImmediate(resolve))
-    if (value() === last) continue
-    last = value()
-    turns = 0
-  }
 }
