@@ -52,7 +52,9 @@ class KqueuePoller final : public Poller {
     if (before != after) want(fd, after);
   }
 
-  void remove(int fd, Interest) override { want(fd, Interest::none); }
+  void remove(int fd, Interest before) override {
+    if (before != Interest::none) want(fd, Interest::none);  // else perhaps never added
+  }
 
   Result<size_t> wait(std::span<Ready> out, Deadline deadline) override {
     collectChanges();

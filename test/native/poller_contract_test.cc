@@ -361,6 +361,17 @@ EACH_POLLER("a removed fd is not reported, and may be added again") {
   CHECK(waitFor(*poller, first) == Interest::none);
 }
 
+EACH_POLLER("removing an fd without interest, even one never watched, changes nothing") {
+  auto poller = makePoller(name);
+  const Pair pair = unixPair();
+  CHECK_EQ(waitCount(*poller), 0u);
+  const uint64_t before = poller->interestChanges();
+  poller->remove(pair.ours, Interest::none);
+  poller->remove(1000, Interest::none);
+  CHECK_EQ(waitCount(*poller), 0u);
+  CHECK_EQ(poller->interestChanges(), before);
+}
+
 // Goal: an event of a former descriptor never reaches its successor (HP-122). Method: the successor gets the same number
 // in the same turn, with less interest, while a duplicate keeps the former one open.
 EACH_POLLER("a closed fd whose number is given out again is a new registration") {
