@@ -4,7 +4,10 @@
     'target_name': 'sluice',
     'sources': ["<!@(node tools/sources.mjs)"],
     'include_dirs': ['native', "<!@(node tools/sources.mjs --include)"],
-    'defines': ['NAPI_VERSION=8', 'NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS'],
+    # While a worker thread is being terminated most calls into JavaScript fail; that is no reason to abort the process.
+    'defines': [
+      'NAPI_VERSION=8', 'NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
+    ],
     'cflags!': ['-O3'],
     'cflags': ['-O2', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
     'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],

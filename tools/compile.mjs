@@ -19,6 +19,7 @@ export function addonFlags() {
   return [
     '-DNAPI_VERSION=8',
     '-DNODE_ADDON_API_DISABLE_CPP_EXCEPTIONS',
+    '-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
     ...includes.flatMap((dir) => ['-isystem', dir]),
   ]
 }

@@ -33,10 +33,14 @@ void BatchCaller::resolveReferences(std::vector<const uint8_t*>& addresses) {
   napi_get_reference_value(env_, memory_.references, &array);
   for (const OpRecord& op : stagedOps()) {
     if (static_cast<OpType>(op.head & opTypeMask) != OpType::writeReference) continue;
-    napi_value bytes;
+    napi_value bytes = nullptr;
     void* data = nullptr;
-    napi_get_element(env_, array, static_cast<uint32_t>(op.a), &bytes);
-    napi_get_typedarray_info(env_, bytes, nullptr, nullptr, &data, nullptr, nullptr);
+    if (napi_get_element(env_, array, static_cast<uint32_t>(op.a), &bytes) != napi_ok ||
+        napi_get_typedarray_info(env_, bytes, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok) {
+      clearStaged();
+      addresses.clear();
+      break;
+    }
     addresses.push_back(static_cast<const uint8_t*>(data));
   }
   napi_close_handle_scope(env_, scope);

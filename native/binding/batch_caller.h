@@ -37,7 +37,8 @@ class BatchCaller {
     return memory_.out.first(static_cast<size_t>(memory_.control[controlOutBytes]));
   }
   bool hasStaged() const { return memory_.control[controlOpCount] != 0; }
-  /// Appends the addresses of the staged writes by reference, in their order.
+  /// Appends the addresses of the staged writes by reference, in their order. Nothing stays staged when they cannot be
+  /// had, because the environment is being terminated.
   void resolveReferences(std::vector<const uint8_t*>& addresses);
   void clearStaged();
   void setInTurn(bool inTurn) { memory_.control[controlInTurn] = inTurn ? 1 : 0; }

@@ -54,7 +54,7 @@ SimOptions readSimOptions(const Napi::Value& value) {
 }
 
 napi_ref keep(Napi::Env env, const Napi::Value& value) {
-  napi_ref reference;
+  napi_ref reference = nullptr;
   napi_create_reference(env, value, 1, &reference);
   return reference;
 }
@@ -77,6 +77,13 @@ Napi::Value Channel::start(const Napi::CallbackInfo& info) {
   engineOptions.receiveTurnBytes = values::number(options, "receiveTurnBytes");
   engineOptions.acceptTurnCount = values::number(options, "acceptTurnCount");
   const SimOptions sim = readSimOptions(options.Get("sim"));
+  BatchCaller::Memory staging;
+  staging.ops = values::memory<OpRecord>(options.Get("ops"));
+  staging.out = values::memory<uint8_t>(options.Get("out"));
+  staging.control = values::memory<int32_t>(options.Get("control")).data();
+  const Napi::Value references = options.Get("references"), batch = options.Get("batch");
+  // A worker thread that is being terminated cannot read all this, and nobody there takes an answer.
+  if (!batch.IsFunction()) return env.Undefined();
   auto engine = makeEngine(values::text(options, "engine"), engineOptions, &sim);
   if (!engine) return values::failure(env, engine.error());
   if (threaded && (*engine)->features().virtualClock) {
@@ -84,13 +91,9 @@ Napi::Value Channel::start(const Napi::CallbackInfo& info) {
   }
   engineName_ = (*engine)->name();
 
-  BatchCaller::Memory staging;
-  staging.ops = values::memory<OpRecord>(options.Get("ops"));
-  staging.out = values::memory<uint8_t>(options.Get("out"));
-  staging.control = values::memory<int32_t>(options.Get("control")).data();
-  staging.references = keep(env, options.Get("references"));
+  staging.references = keep(env, references);
   // `options` holds every piece of shared memory, so one reference to it keeps them all.
-  caller_ = std::make_unique<BatchCaller>(env, keep(env, options), keep(env, options.Get("batch")), staging);
+  caller_ = std::make_unique<BatchCaller>(env, keep(env, options), keep(env, batch), staging);
 
   uv_loop_t* uv = nullptr;
   napi_get_uv_event_loop(env, &uv);

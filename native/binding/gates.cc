@@ -16,7 +16,7 @@ std::vector<SharedGate> readGates(const Napi::Value& value) {
   const auto list = value.As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); i++) {
     const Napi::Value item = list.Get(i);
-    gates.push_back(*item.As<Napi::External<SharedGate>>().Data());
+    if (item.IsExternal()) gates.push_back(*item.As<Napi::External<SharedGate>>().Data());
   }
   return gates;
 }

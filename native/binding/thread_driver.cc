@@ -47,11 +47,11 @@ void ThreadDriver::onFrames() {
 void ThreadDriver::postStaged(Frame* finished) {
   if (finished == nullptr && !caller_.hasStaged()) return;
   auto batch = thread_.newBatch();
+  caller_.resolveReferences(batch->references);
   const auto ops = caller_.stagedOps();
   const auto out = caller_.stagedOut();
   batch->ops.assign(ops.begin(), ops.end());
   batch->out.assign(out.begin(), out.end());
-  caller_.resolveReferences(batch->references);
   batch->finishedFrame = finished;
   caller_.clearStaged();
   thread_.post(std::move(batch));

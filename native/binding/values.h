@@ -29,9 +29,10 @@ Napi::Object address(Napi::Env env, const SocketAddress& address);
 Napi::Object features(Napi::Env env, const EngineFeatures& features);
 Napi::Object tcpInfo(Napi::Env env, const TcpInfo& info);
 
-/// The span of a typed array's memory.
+/// The span of a typed array's memory; empty when it could not be read.
 template <class T>
 std::span<T> memory(const Napi::Value& value) {
+  if (!value.IsTypedArray()) return {};
   const auto array = value.As<Napi::TypedArray>();
   auto* bytes = static_cast<uint8_t*>(array.ArrayBuffer().Data()) + array.ByteOffset();
   return {reinterpret_cast<T*>(bytes), array.ByteLength() / sizeof(T)};
