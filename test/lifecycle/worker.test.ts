@@ -61,8 +61,7 @@ describe.concurrent.each(allModes)('a worker thread with a runtime on $title', (
     const main = `
       const worker = startWorker()
       worker.on('error', (error) => say(error.message))
-      const [code] = await once(worker, 'exit').catch(() => once(worker, 'exit'))
-      say('worker ended with', code)`
+      say('worker ended with', await new Promise((resolve) => worker.on('exit', resolve)))`
     const body = `
       await keepBusy(start())
       setTimeout(() => { throw new Error('uncaught in the worker') })`
@@ -163,6 +162,39 @@ describe('the addon', () => {
         kind: 'script',
       }),
     ).toEqual(fine('0\n0\n0\n0'))
+  })
+
+  // Most calls into JavaScript fail from then on, wherever the addon is; a bad answer to that ends the whole process.
+  it.each([
+    ['starts runtimes', 'for (;;) start().destroy()'],
+    ['connects', "for (;;) runtime.connect({ path: '/no/such/path' }).catch(() => {})"],
+    ['listens', "for (;;) runtime.listen({ path: '/no/such/path', maxConnections: 5 }).catch(() => {})"],
+    [
+      'writes by reference',
+      `const listener = await listen(runtime, { data() {}, error() {} }, {})
+      const client = await connect(runtime, listener)
+      const bytes = Buffer.alloc(100_000)
+      for (;;) {
+        while (client.write(bytes));
+        await client.drained()
+      }`,
+    ],
+  ])('can be terminated at any moment of a worker that %s', async (_, body) => {
+    const main = `
+      for (let i = 0; i < 3; i++) {
+        const worker = startWorker()
+        await once(worker, 'message')
+        await new Promise((resolve) => setTimeout(resolve, i))
+        await worker.terminate()
+      }
+      say('ended')`
+    const source = `
+      const runtime = start()
+      parentPort.postMessage('begun')
+      ${body}`
+    for (const mode of kernelModes.filter(({ threads }) => threads < 2)) {
+      expect(await runWithWorkers(mode, main, source)).toEqual(fine('ended'))
+    }
   })
 
   it('can be terminated while a name is being resolved', async () => {
