@@ -298,6 +298,8 @@ Result<size_t> UringEngine::poll(PollBatch batch, Deadline deadline) {
   for (int rounds = 0;; ++rounds) {
     deliverClosed(out);
     deliverWaitingAccepts(out);
+    // In turns, so that neither fills small batches for ever.
+    if ((turn_ & 1) != 0) takeCompletions(out);
     deliverAside(out);
     takeCompletions(out);
     if (out.count > 0 || wait || rounds == maxRounds) return out.count;

@@ -121,6 +121,7 @@ class UringEngine final : public FdEngine {
   void cancelPaused();
   void armStarved();
   void handleReceived(Slot slot, const uring::CompletionEntry& completion, Output& out);
+  void waitBehindStarved(Slot slot);
   void handlePiece(Slot slot, UringBuffers::Piece piece, Output& out);
   void finishReceiving(Slot slot, int result, Output& out);
   void deliver(Slot slot, UringBuffers::Piece piece, Output& out);

@@ -38,6 +38,7 @@ void UringEngine::armReceive(Slot slot) {
     return;
   }
   socket.receiving = true;
+  socket.yielding = false;
   ++counters_.receives;
   uring::SubmissionEntry& entry = queue(Operation::receive, slot, uring::opcode::receive, socket.fd);
   entry.flags = uring::entryFlag::selectBuffer;
@@ -121,8 +122,12 @@ void UringEngine::handleReceived(Slot slot, const uring::CompletionEntry& comple
   if (!last) return;
   if (socket.closing) return closeIfIdle(slot);
   if (completion.result <= 0) return finishReceiving(slot, completion.result, out);
-  // It had its turn; whoever found no buffer meanwhile comes first.
-  socket.starved = true;
+  waitBehindStarved(slot);
+}
+
+// It had its turn; whoever found no buffer meanwhile comes first.
+void UringEngine::waitBehindStarved(Slot slot) {
+  sockets_[slot].starved = true;
   served_.push_back(slot);
 }
 
@@ -132,7 +137,13 @@ void UringEngine::handlePiece(Slot slot, UringBuffers::Piece piece, Output& out)
     socket.unreadLost = true;
     return buffers_.giveBack(piece.offset);
   }
-  const uint32_t share = socket.wanted && !socket.aside ? shareLeft(socket) : 0;
+  const uint32_t left = socket.wanted && !socket.aside ? shareLeft(socket) : 0;
+  // Where the kernel cannot end a receive after a turn's share, it is told to.
+  if (!extras_.receiveLimit && left <= piece.length && socket.receiving) {
+    socket.yielding = true;
+    cancelReceive(slot);
+  }
+  const uint32_t share = std::min(left, options_.receiveChunkBytes);
   if (share >= piece.length) return deliver(slot, piece, out);
   if (share > 0) {
     buffers_.addReference(piece.offset);
@@ -167,7 +178,11 @@ void UringEngine::finishReceiving(Slot slot, int result, Output& out) {
       (void)setBlocking(socket.fd);
       [[fallthrough]];
     case EINTR:
-    case ECANCELED: ++counters_.receivesWithoutData; return armReceive(slot);
+    case ECANCELED:
+      ++counters_.receivesWithoutData;
+      if (!socket.yielding) return armReceive(slot);
+      socket.yielding = false;
+      return waitBehindStarved(slot);
     default: break;
   }
   socket.receivedAll = true;
@@ -224,8 +239,6 @@ void UringEngine::setAside(Slot slot, UringBuffers::Piece piece) {
     return copyAside(slot);
   }
   listAside(slot);
-  // Where the kernel cannot limit a receive itself, it is stopped before it has eaten the buffers of all others.
-  if (!extras_.receiveLimit && socket.aside->slabBytes > 2 * options_.receiveTurnBytes) cancelReceive(slot);
 }
 
 // Nobody knows when a stopped reader goes on, so its bytes leave the slab.
@@ -268,7 +281,13 @@ void UringEngine::deliverAside(Output& out) {
   if (aside_.empty()) return;
   std::vector<Slot> listed;
   listed.swap(aside_);
-  for (const Slot slot : listed) {
+  for (size_t i = 0; i < listed.size(); ++i) {
+    if (out.full()) {
+      // Those it did not reach are first in the next turn.
+      aside_.insert(aside_.begin(), listed.begin() + static_cast<ptrdiff_t>(i), listed.end());
+      return;
+    }
+    const Slot slot = listed[i];
     if (!sockets_.contains(slot) || !sockets_[slot].toDeliver) continue;
     sockets_[slot].toDeliver = false;
     if (!sockets_[slot].wanted || !sockets_[slot].aside) continue;
@@ -282,7 +301,7 @@ void UringEngine::deliverAsideOf(Slot slot, Output& out) {
   SetAside& aside = *socket.aside;
   while (!aside.pieces.empty()) {
     SetAside::Piece& piece = aside.pieces.front();
-    uint32_t length = std::min(piece.length, shareLeft(socket));
+    uint32_t length = std::min({piece.length, shareLeft(socket), options_.receiveChunkBytes});
     if (length == 0 || out.full()) return;
     uint32_t offset = piece.offset;
     if (piece.copy) {

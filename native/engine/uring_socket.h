@@ -41,6 +41,7 @@ struct UringSocket {
   bool closing = false;
   bool resetOnClose = false;
   bool unreadLost = false;  // received bytes were dropped at close: the peer is to see a reset, as if unread
+  bool yielding = false;    // cancelled because it had its turn's share
   bool pausing = false;     // in the engine's list of those to cancel if they stay paused
   bool starved = false;     // in the engine's list of those without a buffer
   bool toDeliver = false;   // in the engine's list of those with something set aside
