@@ -43,8 +43,9 @@ Network::Network(Loop& loop, void (*wakeLoop)(void*), void* wakeContext)
 
 Network::~Network() {
   for (auto& listener : listeners_) {
+    if (listener->id == noListener) continue;
     returnGrants(*listener);
-    for (auto& gate : listener->gates) gate->forget(this);
+    for (auto& gate : listener->gates) gate->leave({this, listener->key});
   }
 }
 

@@ -15,7 +15,7 @@ namespace sluice {
 /// The connections and listeners of one loop: completions of the engine go in and events for JavaScript come out;
 /// operations of JavaScript go in and calls to the engine come out.
 ///
-/// Threads: all calls on the loop's thread, except gateOpened().
+/// Threads: all calls on the loop's thread, except gateOpened() and gateWanted().
 class Network final : public LoopClient, public GateWaiter {
  public:
   /// `wakeLoop` makes the driver call collect() soon; any thread.
@@ -49,6 +49,7 @@ class Network final : public LoopClient, public GateWaiter {
   void onCompletion(const Completion& completion) override;
   void onTimer(Timer& timer) override;
   void gateOpened() override;
+  void gateWanted() override;
 
   uint32_t openConnections() const { return openConnections_; }
   /// The index by which events name a failed system call, and back.
@@ -101,7 +102,7 @@ class Network final : public LoopClient, public GateWaiter {
   void onConnectionTimer(Slot slot, Connection& connection);
   void noteHalfClosed(Slot slot, Connection& connection);
 
-  void refill(Listener& listener);
+  void refill(Listener& listener, bool yielding = false);
   void returnGrants(Listener& listener);
   void leaveGates(Connection& connection);
   void forgetListener(std::vector<std::unique_ptr<Listener>>::iterator listener);
@@ -121,7 +122,7 @@ class Network final : public LoopClient, public GateWaiter {
   std::vector<Staged> staged_;
   std::vector<Slot> dirty_;
   std::vector<std::unique_ptr<ByteQueue>> spareQueues_;
-  std::atomic<bool> gateOpened_{false};
+  std::atomic<bool> gateOpened_{false}, gateWanted_{false};
   uint32_t openConnections_ = 0;
 };
 

@@ -20,6 +20,7 @@ Result<ListenerId> Network::listen(const ListenSpec& spec, uint32_t key, const C
   listener->connections = connections;
   listener->gates = std::move(gates);
   listener->timer.tag = static_cast<uint64_t>(TimerKind::listener) << 32 | key;
+  for (auto& gate : listener->gates) gate->join({this, key});
   refill(*listener);
   listeners_.push_back(std::move(listener));
   return *id;
@@ -34,6 +35,7 @@ void Network::closeListener(uint32_t key) {
   listener.id = noListener;
   loop_.cancel(listener.timer);
   returnGrants(listener);
+  for (auto& gate : listener.gates) gate->leave({this, key});
   // While its connections hold places in the gates the entry stays; the last one takes it along.
   if (listener.occupied == 0) forgetListener(found);
 }
@@ -79,16 +81,16 @@ void Network::onAcceptFailed(const Completion& completion) {
   }
 }
 
-void Network::refill(Listener& listener) {
+void Network::refill(Listener& listener, bool yielding) {
   if (listener.id == noListener) return;
   listener.state = Listener::State::accepting;
   if (listener.gates.empty()) return engine_.setAcceptBudget(listener.id, unlimitedAccepts);
   uint32_t count = grantBatch;
   for (size_t i = 0; i < listener.gates.size(); i++) {
-    const auto grant = listener.gates[i]->reserve(engine_.nowMs(), count, this);
+    const auto grant = listener.gates[i]->reserve(engine_.nowMs(), count, {this, listener.key}, yielding);
     if (grant.count < count) {
       // The gates before this one granted more than can be used now.
-      for (size_t k = 0; k < i; k++) listener.gates[k]->release(count - grant.count);
+      for (size_t k = 0; k < i; k++) listener.gates[k]->giveBack(count - grant.count);
     }
     count = grant.count;
     if (count == 0) {
@@ -106,7 +108,7 @@ void Network::returnGrants(Listener& listener) {
   if (listener.granted == 0) return;
   const uint32_t count = listener.granted;
   listener.granted = 0;
-  for (auto& gate : listener.gates) gate->release(count);
+  for (auto& gate : listener.gates) gate->giveBack(count);
 }
 
 void Network::leaveGates(Connection& connection) {
@@ -115,12 +117,11 @@ void Network::leaveGates(Connection& connection) {
                             [&](const auto& listener) { return listener->key == connection.listenerKey; });
   if (found == listeners_.end()) return;
   Listener& listener = **found;
-  for (auto& gate : listener.gates) gate->release(1);
+  for (auto& gate : listener.gates) gate->release();
   if (--listener.occupied == 0 && listener.id == noListener) forgetListener(found);
 }
 
 void Network::forgetListener(std::vector<std::unique_ptr<Listener>>::iterator listener) {
-  for (auto& gate : (*listener)->gates) gate->forget(this);
   listeners_.erase(listener);
 }
 
@@ -130,14 +131,28 @@ void Network::gateOpened() {
   if (!gateOpened_.exchange(true)) wakeLoop_(wakeContext_);
 }
 
+void Network::gateWanted() {
+  if (!gateWanted_.exchange(true)) wakeLoop_(wakeContext_);
+}
+
 void Network::serveWaiting() {
-  if (!gateOpened_.load(std::memory_order_relaxed) || !gateOpened_.exchange(false)) return;
-  for (auto& listener : listeners_) {
-    if (listener->state == Listener::State::waiting) {
+  std::vector<Listener*> yielding;
+  if (gateWanted_.load(std::memory_order_relaxed) && gateWanted_.exchange(false)) {
+    for (auto& listener : listeners_) {
+      if (listener->granted == 0) continue;
+      engine_.setAcceptBudget(listener->id, 0);
+      returnGrants(*listener);
+      yielding.push_back(listener.get());
+    }
+  }
+  if (gateOpened_.load(std::memory_order_relaxed) && gateOpened_.exchange(false)) {
+    for (auto& listener : listeners_) {
+      if (listener->state != Listener::State::waiting) continue;
       loop_.cancel(listener->timer);
       refill(*listener);
     }
   }
+  for (Listener* listener : yielding) refill(*listener, true);
 }
 
 }  // namespace sluice
