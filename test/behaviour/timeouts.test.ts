@@ -9,7 +9,7 @@ function after(runtime: Runtime, ms: number): Promise<void> {
   return new Promise((resolve) => void runtime.after(ms, resolve))
 }
 
-describe.each(modes())('timeouts on $name', (mode) => {
+describe.concurrent.each(modes())('timeouts on $name', (mode) => {
   it('end a connection whose peer is silent, naming bound, phase and peer', async () => {
     await using pair = await connectedPair(mode, { listen: { readTimeoutMs: 30 } })
     const port = pair.client.localPort
@@ -125,7 +125,7 @@ describe.each(modes())('timeouts on $name', (mode) => {
   })
 })
 
-describe.each(kernelModes())('timeouts of a slow but steady reader on $name', (mode) => {
+describe.concurrent.each(kernelModes())('timeouts of a slow but steady reader on $name', (mode) => {
   it('do not end it', async () => {
     await using clock = mode.start()
     await using pair = await connectedPair(mode, {
