@@ -70,10 +70,7 @@ describe.each(modes())('connecting on $name', (mode) => {
     await using runtime = mode.start()
     const record = new Record()
     const listener = await runtime.listen({ host: '127.0.0.1', port: 0 }, record.handlers)
-    const client = await runtime.connect(
-      { host: '127.0.0.1', port: portOf(listener), localAddress: '127.0.0.5' },
-      {},
-    )
+    const client = await runtime.connect({ host: '127.0.0.1', port: portOf(listener), localAddress: '127.0.0.5' }, {})
     await record.saw('open')
     expect(client.localAddress).toBe('127.0.0.5')
     expect(record.connection.remoteAddress).toBe('127.0.0.5')
@@ -83,7 +80,10 @@ describe.each(modes())('connecting on $name', (mode) => {
     await using runtime = mode.start()
     const listener = await runtime.listen({ host: '127.0.0.1', port: 0 }, {})
     const reason = new Error('changed my mind')
-    const connecting = runtime.connect({ host: '127.0.0.1', port: portOf(listener), signal: AbortSignal.abort(reason) }, {})
+    const connecting = runtime.connect(
+      { host: '127.0.0.1', port: portOf(listener), signal: AbortSignal.abort(reason) },
+      {},
+    )
     await expect(connecting).rejects.toMatchObject({ code: 'ERR_SLUICE_ABORTED', cause: reason })
     await nextTurn()
     expect(listener.stats().accepted).toBe(0)
@@ -96,7 +96,11 @@ describe.each(modes())('connecting on $name', (mode) => {
     const connecting = runtime.connect(options, {})
     await nextTurn()
     abort.abort()
-    await expect(connecting).rejects.toMatchObject({ code: 'ERR_SLUICE_ABORTED', phase: 'resolve', address: 'nowhere.test' })
+    await expect(connecting).rejects.toMatchObject({
+      code: 'ERR_SLUICE_ABORTED',
+      phase: 'resolve',
+      address: 'nowhere.test',
+    })
   })
 
   it('calls no handler when the signal aborts while it connects, however far that is', async () => {
@@ -105,7 +109,10 @@ describe.each(modes())('connecting on $name', (mode) => {
     for (let turns = 0; turns < 20; turns++) {
       const abort = new AbortController()
       const record = new Record()
-      const connecting = runtime.connect({ host: '127.0.0.1', port: portOf(listener), signal: abort.signal }, record.handlers)
+      const connecting = runtime.connect(
+        { host: '127.0.0.1', port: portOf(listener), signal: abort.signal },
+        record.handlers,
+      )
       const outcome = connecting.then(
         () => 'connected',
         (error) => error.code,
@@ -139,7 +146,13 @@ describe.each(modes())('connecting on $name', (mode) => {
 
   it('bounds the resolution by itself', async () => {
     await using runtime = mode.start()
-    const options = { host: 'nowhere.test', port: 1, lookup: silentLookup, resolveTimeoutMs: 20, connectTimeoutMs: 10_000 }
+    const options = {
+      host: 'nowhere.test',
+      port: 1,
+      lookup: silentLookup,
+      resolveTimeoutMs: 20,
+      connectTimeoutMs: 10_000,
+    }
     await expect(runtime.connect(options, {})).rejects.toMatchObject({
       ...{ code: 'ERR_SLUICE_RESOLVE_TIMEOUT', phase: 'resolve', address: 'nowhere.test' },
     })
@@ -176,7 +189,10 @@ describe.each(modes())('connecting on $name', (mode) => {
     const failing = runtime.connect({ ...several, lookup: lookupOf('127.0.0.2', '127.0.0.3') }, {})
     await expect(failing).rejects.toMatchObject({
       ...{ code: 'ERR_SLUICE_CONNECTION_REFUSED', address: 'several.test', port },
-      errors: [{ address: '127.0.0.2', port }, { address: '127.0.0.3', port }],
+      errors: [
+        { address: '127.0.0.2', port },
+        { address: '127.0.0.3', port },
+      ],
     })
     client.destroy()
   })

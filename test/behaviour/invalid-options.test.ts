@@ -12,7 +12,10 @@ type Call = (options: object) => unknown
 const calls: { [name: string]: { call: Call; base: object } } = {
   Runtime: { call: (options) => new Runtime(options), base: {} },
   listen: { call: (options) => runtime.listen(options, {}), base: { port: 0, host: '127.0.0.1' } },
-  connect: { call: (options) => runtime.connect(options as never, {}), base: { port: portOf(listener), host: '127.0.0.1' } },
+  connect: {
+    call: (options) => runtime.connect(options as never, {}),
+    base: { port: portOf(listener), host: '127.0.0.1' },
+  },
   adopt: { call: (options) => runtime.adopt(options as never, {}), base: { fd: 0 } },
   setTimeouts: { call: (options) => client.setTimeouts(options), base: {} },
   setOptions: { call: (options) => client.setOptions(options), base: {} },
@@ -24,7 +27,11 @@ const calls: { [name: string]: { call: Call; base: object } } = {
 const notIntegers = [-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, '1', null, true, {}, 2 ** 53]
 const notBooleans = [0, 1, 'true', null, {}]
 const notStrings = ['', 1, null, true, {}, 'a\0b']
-const timeouts = { readTimeoutMs: notIntegers, writeTimeoutMs: notIntegers, halfClosedTimeoutMs: [...notIntegers, 2 ** 31] }
+const timeouts = {
+  readTimeoutMs: notIntegers,
+  writeTimeoutMs: notIntegers,
+  halfClosedTimeoutMs: [...notIntegers, 2 ** 31],
+}
 const socketOptions = {
   noDelay: notBooleans,
   keepAlive: notBooleans,

@@ -9,7 +9,10 @@ import { echo, eventually, nextTurn, portOf } from '../support/pair.js'
 import { Record } from '../support/record.js'
 
 describe.concurrent.each(modes())('limits on $name', (mode) => {
-  it.each(['the listener', 'the runtime'])('hold maxConnections of %s, and let the next in when one leaves', async (whose) => {
+  it.each([
+    'the listener',
+    'the runtime',
+  ])('hold maxConnections of %s, and let the next in when one leaves', async (whose) => {
     const limit = { maxConnections: 3 }
     await using runtime = mode.start(whose === 'the runtime' ? limit : {})
     const open = new Set<Connection>()
@@ -93,7 +96,12 @@ describe.concurrent.each(kernelModes())('want of descriptors on $name', (mode) =
       { env: { ...process.env, NODE_NO_WARNINGS: '1' } },
     )
     const report = JSON.parse(stdout)
-    expect(report).toMatchObject({ warnings: ['ERR_SLUICE_DESCRIPTOR_LIMIT'], phase: 'accept', syscall: 'accept', state: 'backingOff' })
+    expect(report).toMatchObject({
+      warnings: ['ERR_SLUICE_DESCRIPTOR_LIMIT'],
+      phase: 'accept',
+      syscall: 'accept',
+      state: 'backingOff',
+    })
     expect(report.served).toBe(report.clients)
     expect(report.acceptFailures).toBeLessThan(20)
     expect(report.cpuShare).toBeLessThan(0.5)

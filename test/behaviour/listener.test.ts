@@ -120,9 +120,9 @@ describe.each(modes())('a listener on $name', (mode) => {
     const closing = pair.listener.close().then(() => {
       closed = true
     })
-    await expect(
-      pair.runtime.connect({ host: '127.0.0.1', port: portOf(pair.listener) }, {}),
-    ).rejects.toMatchObject({ code: 'ERR_SLUICE_CONNECTION_REFUSED' })
+    await expect(pair.runtime.connect({ host: '127.0.0.1', port: portOf(pair.listener) }, {})).rejects.toMatchObject({
+      code: 'ERR_SLUICE_CONNECTION_REFUSED',
+    })
     pair.client.write('still served')
     await pair.atClient.received(12)
     expect(closed).toBe(false)
@@ -189,7 +189,9 @@ describe.each(modes())('a listener on $name', (mode) => {
     await using runtime = mode.start()
     const words = ['one', 'two', 'three']
     const listeners = await Promise.all(
-      words.map((word) => runtime.listen({ host: '127.0.0.1', port: 0 }, { open: (connection) => connection.end(word) })),
+      words.map((word) =>
+        runtime.listen({ host: '127.0.0.1', port: 0 }, { open: (connection) => connection.end(word) }),
+      ),
     )
     const heard = await Promise.all(
       listeners.map(async (listener) => {
@@ -305,7 +307,11 @@ describe.each(kernelModes())('a listener of the system on $name', (mode) => {
     const path = newPath()
     await runtime.listen({ path }, {})
     const failing = (path: string) => runtime.listen({ path }, {})
-    await expect(failing(path)).rejects.toMatchObject({ code: 'ERR_SLUICE_ADDRESS_IN_USE', address: path, syscall: 'bind' })
+    await expect(failing(path)).rejects.toMatchObject({
+      code: 'ERR_SLUICE_ADDRESS_IN_USE',
+      address: path,
+      syscall: 'bind',
+    })
     await expect(failing(join(folder, 'no', 'such'))).rejects.toMatchObject({ code: 'ERR_SLUICE_NOT_FOUND' })
     await expect(failing(join(folder, 'x'.repeat(200)))).rejects.toMatchObject({ code: 'ERR_SLUICE_INVALID_ARGUMENT' })
     expect(existsSync(path)).toBe(true)
@@ -342,7 +348,9 @@ describe.each(kernelModes())('a listener of the system on $name', (mode) => {
 
   it('refuses to adopt what does not listen', async () => {
     await using runtime = mode.start()
-    await expect(runtime.listen({ fd: 1_000_000 }, {})).rejects.toMatchObject({ code: expect.stringMatching(/^ERR_SLUICE_/) })
+    await expect(runtime.listen({ fd: 1_000_000 }, {})).rejects.toMatchObject({
+      code: expect.stringMatching(/^ERR_SLUICE_/),
+    })
     const { openFile } = await import('../support/descriptors.js')
     await expect(runtime.listen({ fd: openFile() }, {})).rejects.toBeInstanceOf(SluiceError)
     expect(() => runtime.adopt({ fd: openFile() }, {})).toThrow(SluiceError)

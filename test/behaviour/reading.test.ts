@@ -81,7 +81,10 @@ describe.each(modes())('reading on $name', (mode) => {
   })
 
   it('destroys a paused connection with data waiting', async () => {
-    await using pair = await connectedPair(mode, { server: { data: (connection) => connection.pause() }, client: { error() {} } })
+    await using pair = await connectedPair(mode, {
+      server: { data: (connection) => connection.pause() },
+      client: { error() {} },
+    })
     pair.client.end(pattern(500_000))
     await pair.atServer.saw('data')
     await nextTurn()

@@ -16,9 +16,11 @@ TEST("IP literals come out as they went in, in their shortest form") {
     int family;
   };
   constexpr Row rows[] = {
-      {"127.0.0.1", "127.0.0.1", AF_INET},   {"0.0.0.0", "0.0.0.0", AF_INET},
+      {"127.0.0.1", "127.0.0.1", AF_INET},
+      {"0.0.0.0", "0.0.0.0", AF_INET},
       {"255.255.255.255", "255.255.255.255", AF_INET},
-      {"::1", "::1", AF_INET6},              {"::", "::", AF_INET6},
+      {"::1", "::1", AF_INET6},
+      {"::", "::", AF_INET6},
       {"2001:db8:0:0:0:0:0:1", "2001:db8::1", AF_INET6},
       {"::ffff:10.0.0.1", "::ffff:10.0.0.1", AF_INET6},
   };
@@ -34,8 +36,8 @@ TEST("IP literals come out as they went in, in their shortest form") {
 
 TEST("what is no IP literal is refused, cut at every character as well") {
   for (const std::string_view text :
-       {"", " ", "localhost", "127.0.0.1 ", " 127.0.0.1", "127.0.0.256", "127.1", "1.2.3.4.5", "0x7f.0.0.1", "::1::",
-        "[::1]", "::1%", "12345::", "1:2:3:4:5:6:7:8:9", "127.0.0.1:80", "fe80::1%no-such-interface"}) {
+       {"", " ", "localhost", "127.0.0.1 ", " 127.0.0.1", "127.0.0.256", "127.1", "1.2.3.4.5", "0x7f.0.0.1",
+        "::1::", "[::1]", "::1%", "12345::", "1:2:3:4:5:6:7:8:9", "127.0.0.1:80", "fe80::1%no-such-interface"}) {
     auto address = SocketAddress::ip(text, 1);
     CHECK(!address);
     if (!address) CHECK_EQ(address.error().code, ErrorCode::invalidArgument);

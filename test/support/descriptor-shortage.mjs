@@ -1,7 +1,8 @@
 // Run with few descriptors: takes them all, lets clients connect, gives them back, and reports as JSON what became of it.
-import { closeSync, openSync } from 'node:fs'
+
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { Runtime } from 'sluice'
 
 const [engine, threads] = process.argv.slice(2)
@@ -10,16 +11,23 @@ const warnings = []
 process.on('warning', (warning) => warnings.push(warning))
 
 const runtime = new Runtime({ engine, threads: Number(threads) })
-const listener = await runtime.listen({ host: '127.0.0.1', port: 0 }, { data: (connection, bytes) => connection.end(bytes) })
+const listener = await runtime.listen(
+  { host: '127.0.0.1', port: 0 },
+  { data: (connection, bytes) => connection.end(bytes) },
+)
 // The clients have a process, and so descriptors, of their own.
-const client = spawn(process.execPath, [
-  '-e',
-  `const net = require('node:net'); let served = 0
+const client = spawn(
+  process.execPath,
+  [
+    '-e',
+    `const net = require('node:net'); let served = 0
    process.stdin.once('data', () => { for (let i = 0; i < ${clients}; i++) {
      const socket = net.connect(${listener.address.port}, '127.0.0.1', () => socket.write('x'))
      socket.on('data', () => { if (++served === ${clients}) { console.log(served); process.exit() } })
    } })`,
-], { stdio: ['pipe', 'pipe', 'inherit'] })
+  ],
+  { stdio: ['pipe', 'pipe', 'inherit'] },
+)
 
 const hoard = []
 try {

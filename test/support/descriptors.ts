@@ -1,7 +1,7 @@
 import { openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { RawServer, type RawPeer, rawConnect } from './raw.js'
+import { type RawPeer, RawServer, rawConnect } from './raw.js'
 
 // The addon's own dup(): Node has none.
 const { duplicateFd } = createRequire(import.meta.url)('node-gyp-build')(join(import.meta.dirname, '../..')) as {
@@ -58,4 +58,3 @@ export async function connectedDescriptor(): Promise<AsyncDisposable & { fd: num
     },
   }
 }
-
