@@ -46,8 +46,11 @@ SimOptions readSimOptions(const Napi::Value& value) {
   if (!value.IsObject()) return options;
   const auto object = value.As<Napi::Object>();
   const Napi::Array names = object.GetPropertyNames();
+  if (names.IsEmpty()) return options;
   for (uint32_t i = 0; i < names.Length(); i++) {
-    const std::string name = names.Get(i).As<Napi::String>().Utf8Value();
+    const Napi::Value item = names.Get(i);
+    if (!item.IsString()) break;
+    const std::string name = item.As<Napi::String>().Utf8Value();
     setSimOption(options, name, values::real(object, name.c_str()));
   }
   return options;

@@ -32,9 +32,12 @@ SocketOptions socketOptions(const Napi::Object& object, const char* key) {
   if (!value.IsArray()) return options;
   const auto list = value.As<Napi::Array>();
   for (uint32_t i = 0; i < list.Length(); i++) {
-    const auto pair = list.Get(i).As<Napi::Array>();
-    SocketOptionValue option{static_cast<SocketOption>(pair.Get(0u).As<Napi::Number>().Uint32Value()), 0, {}};
-    const Napi::Value content = pair.Get(1u);
+    const Napi::Value item = list.Get(i);
+    if (!item.IsArray()) break;
+    const auto pair = item.As<Napi::Array>();
+    const Napi::Value kind = pair.Get(0u), content = pair.Get(1u);
+    if (!kind.IsNumber() || content.IsUndefined()) break;
+    SocketOptionValue option{static_cast<SocketOption>(kind.As<Napi::Number>().Uint32Value()), 0, {}};
     if (content.IsString()) option.text = content.As<Napi::String>().Utf8Value();
     else option.number = content.As<Napi::Number>().Int32Value();
     options.push_back(std::move(option));

@@ -13,7 +13,7 @@
 namespace sluice::values {
 
 /// Options reach native code checked and complete (src/options.ts); these readers only convert. What is absent reads
-/// as 0, "" or false.
+/// as 0, "" or false; so does everything while a worker thread is being terminated.
 uint32_t number(const Napi::Object& object, const char* key);
 double real(const Napi::Object& object, const char* key);
 bool flag(const Napi::Object& object, const char* key);
