@@ -112,7 +112,7 @@ describe.each(kernelModes())('a runtime of several threads on $name', (mode) => 
         await record.closed()
       }),
     )
-    records.forEach((record, i) => expect(record.text).toBe(`number ${i}`))
+    for (const [i, record] of records.entries()) expect(record.text).toBe(`number ${i}`)
   })
 })
 
