@@ -5,8 +5,9 @@ import type { ConnectionHandlers } from './handlers.js'
 import { pausedByStream } from './native/records.js'
 
 const readAheadBytes = 65_536
-// Chunks up to this size are cut from a common piece, which saves an allocation each.
-const pooledBytes = 4096
+// Chunks up to this size are cut from a common piece, which saves an allocation each: a third of the time at 16 KiB,
+// nothing at 64. Whoever keeps one keeps the piece.
+const pooledBytes = 16_384
 const poolBytes = 65_536
 // Up to here write() copies; longer chunks are used in place, so their callbacks wait until they have been sent.
 const copiedBytes = 16_384
