@@ -18,10 +18,14 @@ namespace {
 // visit takes one completion from it and sends it to the back: so all get their turn, however much one has.
 class SimEngine final : public Engine, private SimNetwork::Watcher {
  public:
-  SimEngine(const EngineOptions& options, const SimOptions& sim) : options_(options), network_(sim, *this) {}
+  SimEngine(const EngineOptions& options, const SimOptions& sim)
+      : options_(options), defersSends_(sim.deferredSendProbability > 0), network_(sim, *this) {}
 
   std::string_view name() const override { return "sim"; }
-  EngineFeatures features() const override { return {.wakeStyle = WakeStyle::virtualTime, .virtualClock = true}; }
+  EngineFeatures features() const override {
+    // Callers have to know beforehand that a send may use its bytes later.
+    return {.wakeStyle = WakeStyle::virtualTime, .virtualClock = true, .batchedSubmission = defersSends_};
+  }
   TimeMs nowMs() const override { return network_.nowUs() / 1000; }
 
   Result<ListenerId> listen(const ListenSpec& spec) override;
@@ -94,6 +98,7 @@ class SimEngine final : public Engine, private SimNetwork::Watcher {
   Visit receiveOne(Slot slot, Socket& socket, PollBatch& left, Completion& out);
 
   const EngineOptions options_;
+  const bool defersSends_;
   SimNetwork network_;
   SlotTable<Socket> sockets_;
   std::vector<Listener> listeners_;  // by ListenerId
