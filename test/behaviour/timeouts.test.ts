@@ -9,7 +9,7 @@ function after(runtime: Runtime, ms: number): Promise<void> {
   return new Promise((resolve) => void runtime.after(ms, resolve))
 }
 
-describe.concurrent.each(modes())('timeouts on $name', (mode) => {
+describe.each(modes())('timeouts on $name', (mode) => {
   it('end a connection whose peer is silent, naming bound, phase and peer', async () => {
     await using pair = await connectedPair(mode, { listen: { readTimeoutMs: 30 } })
     const port = pair.client.localPort
@@ -33,14 +33,13 @@ describe.concurrent.each(modes())('timeouts on $name', (mode) => {
   })
 
   it('count from the last byte', async () => {
-    await using pair = await connectedPair(mode, { listen: { readTimeoutMs: 200 }, server: echo })
-    for (let i = 0; i < 6; i++) {
-      await after(pair.runtime, 50)
-      pair.client.write('.')
-      await pair.atClient.received(i + 1)
-    }
-    expect(pair.atServer.events).toEqual(['open', 'data'])
+    await using pair = await connectedPair(mode, { listen: { readTimeoutMs: 300 } })
+    await after(pair.runtime, 100)
+    const lastByte = pair.runtime.nowMs()
+    pair.client.write('.')
     expect(await pair.atServer.closed()).toMatchObject({ code: 'ERR_SLUICE_READ_TIMEOUT' })
+    expect(pair.atServer.events).toEqual(['open', 'data', 'error ERR_SLUICE_READ_TIMEOUT', 'close'])
+    expect(pair.runtime.nowMs() - lastByte).toBeGreaterThanOrEqual(300)
   })
 
   it('do not count reading while it is paused', async () => {
@@ -119,13 +118,14 @@ describe.concurrent.each(modes())('timeouts on $name', (mode) => {
     cancel()
     const start = runtime.nowMs()
     await after(runtime, 30)
-    expect(order).toEqual(['first', 'second'])
+    // Those that a busy machine finds overdue together may come in any order.
+    expect(mode.simulated ? order : order.sort()).toEqual(['first', 'second'])
     expect(runtime.nowMs() - start).toBeGreaterThanOrEqual(29)
     cancel()
   })
 })
 
-describe.concurrent.each(kernelModes())('timeouts of a slow but steady reader on $name', (mode) => {
+describe.each(kernelModes())('timeouts of a slow but steady reader on $name', (mode) => {
   it('do not end it', async () => {
     await using clock = mode.start()
     await using pair = await connectedPair(mode, {
