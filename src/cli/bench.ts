@@ -21,8 +21,9 @@ const help: CommandHelp = {
   details: `
 Server and load generator share one core; the CPU time counted is the server's alone, every byte that comes back is
 compared, and the servers take turns, so that what the machine does meanwhile meets all of them. All takes about a
-quarter of an hour, --quick a minute; Ctrl-C ends it and shows what was measured until then. The table goes to stdout; files are
-written where --json and --html ask for them. Exit code 1 tells of wrong bytes or servers that could not be measured.`,
+quarter of an hour, --quick a minute; Ctrl-C ends it and shows what was measured until then. The table goes to stdout;
+files are written where --json and --html ask for them. Exit code 1 tells of wrong bytes and of servers that were asked
+for and could not be measured.`,
 }
 
 const flags = {
