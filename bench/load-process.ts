@@ -40,7 +40,8 @@ type Line = LoadResult | { readonly error: string } | { readonly event: 'open' |
 /** Loads a server. Rejects at the first byte that is not as it should be, and when it takes too long. */
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   const { program, mode, port, server, connections, bytes, depth, warmupSeconds, seconds } = options
-  const limit = Math.ceil(warmupSeconds + seconds + connections / 1000 + 10)
+  // Where every turn looks at every connection, as with poll, opening many takes its time.
+  const limit = Math.ceil(warmupSeconds + seconds + connections / 200 + 10)
   const settings = { mode, port, server, connections, bytes, depth, warmup: warmupSeconds, seconds, limit }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
   const command = program === undefined ? [process.execPath, join(__dirname, 'load/main.js')] : [program]
