@@ -71,6 +71,32 @@ describe.each(modes())('web streams of a connection on $name', (mode) => {
     expect(pair.atServer.hash).toBe(hash)
   })
 
+  it('let go of a buffer once written when the queue drains above zero', async () => {
+    const small = { receiveBufferBytes: 65_536, highWaterBytes: 65_536 }
+    const limits = { highWaterBytes: 400_000, lowWaterBytes: 300_000, hardLimitBytes: 500_000, sendBufferBytes: 65_536 }
+    await using pair = await connectedPair(mode, { listen: small, connect: limits })
+    pair.server.pause()
+    const writer = pair.client.toWeb().writable.getWriter()
+    const expected: string[] = []
+    let written = 0
+    for (let i = 0; i < 40; i++) {
+      const bytes = pattern(250_000, i)
+      expected.push(hashOf(bytes))
+      void writer.write(bytes).then(() => {
+        written++
+        bytes.fill(0)
+      })
+    }
+    await standstill(() => written)
+    expect(written).toBeLessThan(40)
+    pair.server.resume()
+    await writer.close()
+    await pair.atServer.received(40 * 250_000)
+    const { bytes } = pair.atServer
+    const got = expected.map((_, i) => hashOf(bytes.subarray(i * 250_000, (i + 1) * 250_000)))
+    expect(got).toEqual(expected)
+  })
+
   it('make a writer wait for a peer that does not read', async () => {
     const small = { receiveBufferBytes: 65_536 }
     await using pair = await connectedPair(mode, { listen: small, connect: { sendBufferBytes: 65_536 } })
