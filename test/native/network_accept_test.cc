@@ -150,7 +150,8 @@ TEST("a listener that closes gives the places that it did not use back at once")
   world.listen(1, {}, {shared});
   world.network().closeListener(1);
   uint32_t left = 0;
-  while (const uint32_t more = shared->reserve(world.nowMs(), 10, {&world.network(), 99}, false).count) left += more;
+  while (const uint32_t more = shared->reserve(world.nowMs(), 10, {&world.network(), 99}, false).count)
+    left += more;
   CHECK_EQ(left, 5u);
 }
 

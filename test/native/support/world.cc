@@ -1,5 +1,6 @@
 #include "support/world.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 
 #include <algorithm>
@@ -156,6 +157,13 @@ std::vector<std::string> engineNames() {
 }
 
 size_t openDescriptors() {
+  // Where there is a folder of them it costs a few system calls instead of thousands; its own descriptor is always in.
+  if (DIR* folder = ::opendir("/proc/self/fd")) {
+    size_t count = 0;
+    while (::readdir(folder) != nullptr) ++count;
+    ::closedir(folder);
+    return count;
+  }
   size_t count = 0;
   for (int fd = 0; fd < 4096; ++fd) count += ::fcntl(fd, F_GETFD) >= 0;
   return count;

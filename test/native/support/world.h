@@ -91,7 +91,7 @@ class World {
 
 /// Names of the engines that this build knows.
 std::vector<std::string> engineNames();
-/// Names of the descriptors open now; for proofs that none leaks.
+/// How many descriptors are open now, but for a constant; for proofs that none leaks.
 size_t openDescriptors();
 /// `length` bytes that look different at every place.
 std::string pattern(size_t length, uint32_t seed = 1);
