@@ -87,7 +87,12 @@ describe.runIf(engines().some(({ name, available }) => name === 'sim' && availab
   })
 
   it('closes once, also with resets, refusals and black holes', async () => {
-    const faults = { resetProbability: 0.5, refuseProbability: 0.2, blackHoleProbability: 0.1, resetAfterMaxBytes: 60_000 }
+    const faults = {
+      resetProbability: 0.5,
+      refuseProbability: 0.2,
+      blackHoleProbability: 0.1,
+      resetAfterMaxBytes: 60_000,
+    }
     await fc.assert(
       fc.asyncProperty(fc.nat(), async (seed) => {
         const messages = Array.from({ length: 5 }, () => [30_000, 1])
@@ -140,7 +145,9 @@ describe.runIf(engines().some(({ name, available }) => name === 'sim' && availab
 
   it('resets both ends after so many bytes', async () => {
     await using pair = await connectedPair(mode, {
-      runtime: { sim: { resetProbability: 1, resetAfterMinBytes: 5000, resetAfterMaxBytes: 5000, segmentMaxBytes: 500 } },
+      runtime: {
+        sim: { resetProbability: 1, resetAfterMinBytes: 5000, resetAfterMaxBytes: 5000, segmentMaxBytes: 500 },
+      },
     })
     pair.client.write(pattern(20_000))
     await Promise.all([pair.atClient.closed(), pair.atServer.closed()])
@@ -169,7 +176,11 @@ describe.runIf(engines().some(({ name, available }) => name === 'sim' && availab
       // The listener and two ends each make five.
       const [first] = [await connect(), await connect()]
       await eventually(() => listener.stats().accepted === 2)
-      await expect(connect()).rejects.toMatchObject({ code: 'ERR_SLUICE_DESCRIPTOR_LIMIT', errno: 24, phase: 'connect' })
+      await expect(connect()).rejects.toMatchObject({
+        code: 'ERR_SLUICE_DESCRIPTOR_LIMIT',
+        errno: 24,
+        phase: 'connect',
+      })
       await first!.close()
       const third = await connect()
       await eventually(() => listener.stats().accepted === 3)

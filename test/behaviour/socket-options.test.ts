@@ -1,7 +1,7 @@
 // Socket options as the system itself tells them afterwards.
 import { describe, expect, it } from 'vitest'
-import { inlineKernelModes, modes } from '../support/modes.js'
 import { socketOptionsOf } from '../support/getsockopt.js'
+import { inlineKernelModes, modes } from '../support/modes.js'
 import { connectedPair, echo, portOf } from '../support/pair.js'
 
 const privileged = process.getuid?.() === 0
@@ -47,7 +47,11 @@ describe.each(inlineKernelModes())('socket options on $name', (mode) => {
   })
 
   it('send data with the first packet when fast open is asked for', async () => {
-    await using pair = await connectedPair(mode, { connect: { fastOpen: true }, listen: { fastOpen: true }, server: echo })
+    await using pair = await connectedPair(mode, {
+      connect: { fastOpen: true },
+      listen: { fastOpen: true },
+      server: echo,
+    })
     pair.client.write('hello')
     await pair.atClient.received(5)
     expect(pair.atClient.text).toBe('hello')
@@ -77,7 +81,9 @@ describe.each(modes())('options of a closed connection on $name', (mode) => {
   it('cannot be changed or asked for any more', async () => {
     await using pair = await connectedPair(mode)
     await pair.client.close()
-    expect(() => pair.client.setOptions({ noDelay: true })).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_CLOSED' }))
+    expect(() => pair.client.setOptions({ noDelay: true })).toThrow(
+      expect.objectContaining({ code: 'ERR_SLUICE_CLOSED' }),
+    )
     expect(() => pair.client.tcpInfo()).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_CLOSED' }))
     pair.client.setTimeouts({ readTimeoutMs: 5 })
     pair.client.pause()

@@ -54,7 +54,9 @@ describe.each(modes())('timeouts on $name', (mode) => {
   })
 
   it('bound how long written bytes may stand still, also when the whole of them is one piece', async () => {
-    await using pair = await connectedPair(mode, { connect: { writeTimeoutMs: 50, sendBufferBytes: mode.simulated ? undefined : 65_536 } })
+    await using pair = await connectedPair(mode, {
+      connect: { writeTimeoutMs: 50, sendBufferBytes: mode.simulated ? undefined : 65_536 },
+    })
     pair.server.pause()
     pair.client.write(pattern(20_000_000))
     const error = await pair.atClient.closed()
@@ -73,11 +75,17 @@ describe.each(modes())('timeouts on $name', (mode) => {
 
   it('bound the half-closed time of either side', async () => {
     const halfOpen = { allowHalfOpen: true }
-    await using first = await connectedPair(mode, { listen: { ...halfOpen, halfClosedTimeoutMs: 30 }, connect: halfOpen })
+    await using first = await connectedPair(mode, {
+      listen: { ...halfOpen, halfClosedTimeoutMs: 30 },
+      connect: halfOpen,
+    })
     first.client.end()
     expect(await first.atServer.closed()).toMatchObject({ code: 'ERR_SLUICE_HALF_CLOSED_TIMEOUT' })
     expect(first.atServer.events).toEqual(['open', 'end', 'error ERR_SLUICE_HALF_CLOSED_TIMEOUT', 'close'])
-    await using second = await connectedPair(mode, { listen: halfOpen, connect: { ...halfOpen, halfClosedTimeoutMs: 30 } })
+    await using second = await connectedPair(mode, {
+      listen: halfOpen,
+      connect: { ...halfOpen, halfClosedTimeoutMs: 30 },
+    })
     second.client.end()
     expect(await second.atClient.closed()).toMatchObject({ code: 'ERR_SLUICE_HALF_CLOSED_TIMEOUT' })
   })

@@ -23,7 +23,10 @@ const handlers = {
 const connections = []
 const connectOne = async (i) => {
   try {
-    const connection = await runtime.connect({ host: `127.0.0.${2 + (i % 8)}`, port, localAddress: `127.0.0.${20 + (i % 8)}` }, handlers)
+    const connection = await runtime.connect(
+      { host: `127.0.0.${2 + (i % 8)}`, port, localAddress: `127.0.0.${20 + (i % 8)}` },
+      handlers,
+    )
     connection.data = 0
     connections.push(connection)
     report.open++
