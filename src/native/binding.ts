@@ -138,7 +138,7 @@ function load(folder: string): NativeBinding {
       detail: [
         `no addon could be loaded for ${process.platform}-${process.arch}, Node ${process.versions.node}: ${reason}`,
         'Prebuilt ones are for Linux (glibc 2.28 and newer, musl) and macOS 11 and newer, on x64 and arm64.',
-        `To build it, with a C++20 compiler, make and Python 3: npx node-gyp rebuild -C ${folder}`,
+        `To build it, with a C++20 compiler, make and Python 3: npm install node-addon-api && npx node-gyp rebuild -C ${folder}`,
         'On a musl system other than Alpine, set LIBC=musl in the environment.',
       ].join('\n'),
       cause,
