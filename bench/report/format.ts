@@ -38,7 +38,7 @@ export function shortTarget({ against, atMost, met }: TargetResult): string {
 /** "reached", or "missed", and by whom else. */
 export function verdict({ met, cRatio }: TargetResult): string {
   if (met) return 'reached'
-  return cRatio === undefined ? 'missed' : `missed, and by the C program too: ${cRatio.toFixed(2)}`
+  return cRatio === undefined ? 'missed' : `missed, by C too: ${cRatio.toFixed(2)}`
 }
 
 const againstName = { 'node:net': 'node:net', 'c-epoll': 'C' }

@@ -142,8 +142,8 @@ function renderTargets({ cases }: Report): string {
   const line = (cells: readonly string[], tag: 'th' | 'td') =>
     `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join('')}</tr>`
   const header = line(['case', 'server', '', 'measured', 'target', ''], 'th')
-  return `<section class="card targets"><h2>Targets</h2><p>What was asked of sluice before it was written. A target
-against node:net that the C program misses too cannot be reached on this machine: there the kernel alone takes longer.</p>
+  return `<section class="card targets"><h2>Targets</h2><p>What was asked of sluice before it was written. Where
+the C program on epoll misses a target against node:net too, the kernel's own share on this machine is what is left.</p>
 <div class="scroll"><table>${header}${rows.map((cells) => line(cells, 'td')).join('')}</table></div></section>`
 }
 

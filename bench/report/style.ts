@@ -43,6 +43,7 @@ svg text { dominant-baseline: central; fill: var(--ink); }
 .target.met { fill: var(--good); } .target.missed { fill: var(--bad); }
 .targets th:nth-child(-n+3), .targets td:nth-child(-n+3), .targets td:last-child { text-align: left; }
 .targets td:first-child, .targets th:first-child { padding-left: 0; }
+.targets table { font-size: 13px; }
 details { border-top: 1px solid var(--line); margin-top: 10px; padding-top: 8px; font-size: 13px; }
 summary { cursor: pointer; color: var(--quiet); }
 .scroll { overflow-x: auto; }

@@ -182,7 +182,7 @@ describe('summing up a case', () => {
     const result = caseOf({ 'node:net': [round(10)], 'sluice-epoll': [round(6.5)], 'c-epoll': [round(6)] })
     const [againstNode, againstC] = serverOf(result, 'sluice-epoll').targets
     expect(againstNode).toMatchObject({ met: false, cRatio: 0.6 })
-    expect(verdict(againstNode!)).toBe('missed, and by the C program too: 0.60')
+    expect(verdict(againstNode!)).toBe('missed, by C too: 0.60')
     expect(verdict(againstC!)).toBe('reached')
   })
 
