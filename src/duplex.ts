@@ -9,6 +9,8 @@ const readAheadBytes = 65_536
 // nothing at 64. Whoever keeps one keeps the piece.
 const pooledBytes = 16_384
 const poolBytes = 65_536
+// Larger ones are copied in pieces, as node:net's are: malloc() maps fresh memory for more, which costs more than copying.
+const chunkBytes = 65_536
 // Up to here write() copies; longer chunks are used in place, so their callbacks wait until they have been sent.
 const copiedBytes = 16_384
 const maxTimerMs = 2_147_483_647
@@ -147,6 +149,15 @@ export class ConnectionDuplex extends Duplex {
   connectionData(bytes: Uint8Array): void {
     if (this.idleTimer !== undefined) this.idleTimer.refresh()
     this.bytesRead += bytes.length
+    const { length } = bytes
+    if (length <= chunkBytes) {
+      this.deliver(bytes)
+      return
+    }
+    for (let offset = 0; offset < length; offset += chunkBytes) this.deliver(bytes.subarray(offset, offset + chunkBytes))
+  }
+
+  private deliver(bytes: Uint8Array): void {
     const chunk = copyOf(bytes)
     // What push() comes to when nothing waits, at a fraction of its cost; the first push marks the stream as read from.
     if (this.pushed && this.readableFlowing === true && this.readableLength === 0 && this.readableEncoding === null) {
