@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
@@ -7,6 +8,8 @@ export default defineConfig({
     server: { deps: { external: [/\/dist\//] } },
     // One process per file: a crash or a leaked handle in one cannot hide in another.
     pool: 'forks',
+    // By itself vitest leaves one core to others; tests wait more than they compute.
+    maxWorkers: Math.max(2, availableParallelism()),
     testTimeout: 20_000,
     hookTimeout: 20_000,
     teardownTimeout: 5_000,

@@ -278,8 +278,10 @@ export class ConnectionDuplex extends Duplex {
   override _final(callback: Callback): void {
     this.connection.end()
     this.connection.whenFinished((error) => {
-      this.finWritten = error === undefined
-      callback(error)
+      // Where the connection went first, its close is on the way, and destroys the stream with the true reason.
+      if (error !== undefined) return
+      this.finWritten = true
+      callback()
     })
   }
 
