@@ -154,7 +154,8 @@ export class ConnectionDuplex extends Duplex {
       this.deliver(bytes)
       return
     }
-    for (let offset = 0; offset < length; offset += chunkBytes) this.deliver(bytes.subarray(offset, offset + chunkBytes))
+    for (let offset = 0; offset < length; offset += chunkBytes)
+      this.deliver(bytes.subarray(offset, offset + chunkBytes))
   }
 
   private deliver(bytes: Uint8Array): void {

@@ -93,7 +93,9 @@ describe('the packed package', { timeout: 120_000 }, () => {
 
   it('says what to do where it has no addon for the system', async () => {
     const env = { npm_config_platform: 'plan9' }
-    await expect(installed.run('echo.cjs', { env })).rejects.toThrow(/npm install node-addon-api && npx node-gyp rebuild -C .*sluice/)
+    await expect(installed.run('echo.cjs', { env })).rejects.toThrow(
+      /npm install node-addon-api && npx node-gyp rebuild -C .*sluice/,
+    )
   })
 
   it.each(['mts', 'cts'])('gives its types to a strict .%s file', async (extension) => {
