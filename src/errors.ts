@@ -73,7 +73,7 @@ export const errorTable = {
   },
   HALF_CLOSED_TIMEOUT: {
     meaning: 'the half-closed connection was not finished in time',
-    advice: '`halfClosedTimeoutMs` passed in silence after one side had ended.',
+    advice: '`halfClosedTimeoutMs` passed after one side had ended, and the other had not.',
   },
   CLOSE_TIMEOUT: {
     meaning: 'closing did not finish in time',

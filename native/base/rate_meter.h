@@ -28,11 +28,13 @@ class RateMeter {
     const uint64_t used = rate(now);
     return used >= limit ? 0 : static_cast<uint32_t>(limit - used);
   }
-  /// How long to wait until one more fits; 0 when it fits now.
+  /// How long to wait before asking again; 0 when one more fits now. As HP-64 has it, and where this period's own events
+  /// fill the limit, its end: nothing fits before.
   TimeMs delayMs(TimeMs now, uint32_t limit) {
     const uint64_t used = total(now), allowed = static_cast<uint64_t>(limit) * periodMs_;
     if (used < allowed) return 0;
-    return std::max<TimeMs>(1, (used - allowed) / std::max(1u, limit));
+    const TimeMs delay = std::max<TimeMs>(1, (used - allowed) / std::max(1u, limit));
+    return current_ >= limit ? std::max(delay, startMs_ + periodMs_ - now) : delay;
   }
 
  private:

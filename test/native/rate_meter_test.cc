@@ -49,6 +49,13 @@ TEST("the edge of a period lets through no second burst") {
   CHECK_EQ(meter.remaining(start + 1100, 10), 1u);
 }
 
+TEST("a limit that this period's own events fill asks to wait for its end, not again every millisecond") {
+  RateMeter meter = meterAt(start, 10);
+  CHECK_EQ(meter.delayMs(start, 10), 1000u);
+  CHECK_EQ(meter.delayMs(start + 400, 10), 600u);
+  CHECK_EQ(meter.delayMs(start + 1000, 10), 1u);
+}
+
 TEST("whoever waits as told finds room, at every limit") {
   for (const uint32_t limit : {1u, 3u, 10u, 1000u}) {
     RateMeter meter = meterAt(start, limit);
