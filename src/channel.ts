@@ -72,6 +72,8 @@ export class Channel {
   private readonly control = new Int32Array(controlWords)
   private readonly references: (Uint8Array | undefined)[] = []
   private readonly freeReferences: number[] = []
+  /** Whom to tell when a reference is not needed any more. */
+  private readonly lent = new Map<number, () => void>()
   private readonly timers = new Map<number, () => void>()
   private readonly debug: boolean
   private readonly flushStaged = () => this.flush()
@@ -164,6 +166,7 @@ export class Channel {
       case eventReleased:
         this.references[id] = undefined
         this.freeReferences.push(id)
+        if (this.lent.size > 0) this.giveBack(id)
         return
       case eventTimer: {
         const callback = this.timers.get(id)
@@ -325,11 +328,23 @@ export class Channel {
     this.stageReference(slot, tag, this.debug ? bytes.slice() : bytes, length)
   }
 
-  private stageReference(slot: number, tag: number, bytes: Uint8Array, length: number): void {
+  /** Stages bytes by reference, whatever their size; `released` is called once, when nobody looks at them any more. */
+  stageLent(slot: number, tag: number, bytes: Uint8Array, length: number, released: () => void): void {
+    this.lent.set(this.stageReference(slot, tag, bytes, length), released)
+  }
+
+  private stageReference(slot: number, tag: number, bytes: Uint8Array, length: number): number {
     const reference = this.freeReferences.pop() ?? this.references.length
     this.references[reference] = bytes
     this.stage(records.opWriteReference | tag, slot, reference, length)
     this.control[controlReferenceCount]!++
+    return reference
+  }
+
+  private giveBack(reference: number): void {
+    const released = this.lent.get(reference)
+    this.lent.delete(reference)
+    released?.()
   }
 
   /** Hands over what is staged, outside a turn. */
@@ -399,6 +414,12 @@ export class Channel {
     this.flush()
     this.closed = true
     this.native.close()
+    // Nobody will tell of these any more. Two rounds later the engine has gone, and with it the last look at them.
+    if (this.lent.size > 0) setImmediate(() => setImmediate(() => this.giveAllBack()))
+  }
+
+  private giveAllBack(): void {
+    for (const reference of [...this.lent.keys()]) this.giveBack(reference)
   }
 }
 

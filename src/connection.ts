@@ -186,6 +186,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return hasRoom
   }
 
+  /**
+   * @internal The same for bytes that are used where they are, whatever their size. `released` is called once, when they
+   * are not needed any more, also if the connection ends before; it must not throw. Not called when this throws.
+   */
+  writeLent(bytes: Uint8Array, released: () => void): boolean {
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    const length = bytes.length
+    const queued = this.queuedBytes + length
+    if (queued > this.settings.hardLimitBytes) this.refuseOverflow(queued)
+    this.posted = (this.posted + length) | 0
+    const hasRoom = queued < this.settings.highWaterBytes
+    this.channel.stageLent(this.slot, hasRoom ? this.tag : this.tag | wantDrainFlag, bytes, length, released)
+    return hasRoom
+  }
+
   /** Bytes written that the kernel has not taken yet. */
   get queuedBytes(): number {
     return (this.flags & closed) !== 0 ? 0 : (this.posted - this.channel.taken[this.slot]!) | 0

@@ -1,5 +1,8 @@
 // What users import.
 
+export type { ChangeHook, ChangeHookOptions, QueueChange } from './byte-queue/change-hooks.js'
+export { ByteQueue, type QueueEnd, type SearchRange } from './byte-queue/queue.js'
+export type { EndOfLine, EndOfLinePosition } from './byte-queue/search.js'
 export type { ConnectOptions } from './connect-options.js'
 export type {
   CloseOptions,
