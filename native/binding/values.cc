@@ -88,6 +88,7 @@ Napi::Object features(Napi::Env env, const EngineFeatures& features) {
   result.Set("multishotAccept", features.multishotAccept);
   result.Set("multishotReceive", features.multishotReceive);
   result.Set("incrementalBuffers", features.incrementalBuffers);
+  result.Set("limitedReceives", features.limitedReceives);
   result.Set("unixSockets", features.unixSockets);
   return result;
 }

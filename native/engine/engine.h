@@ -101,6 +101,7 @@ struct EngineFeatures {
   bool multishotAccept = false;
   bool multishotReceive = false;
   bool incrementalBuffers = false;  // IOU_PBUF_RING_INC
+  bool limitedReceives = false;     // a multishot receive ends by itself after a turn's share (Linux 6.17)
   bool unixSockets = true;
 };
 

@@ -79,6 +79,7 @@ EngineFeatures UringEngine::featuresWith(UringExtras extras) {
   features.multishotAccept = true;
   features.multishotReceive = true;
   features.incrementalBuffers = extras.incremental;
+  features.limitedReceives = extras.receiveLimit;
   return features;
 }
 

@@ -22,6 +22,7 @@ export interface NativeEngineFeatures {
   multishotAccept: boolean
   multishotReceive: boolean
   incrementalBuffers: boolean
+  limitedReceives: boolean
   unixSockets: boolean
 }
 
