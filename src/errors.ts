@@ -134,6 +134,10 @@ export const errorTable = {
     meaning: 'written after the end',
     advice: '`end()`, `close()` or `destroy()` was called before this `write()`.',
   },
+  FRAME_INVALID: {
+    meaning: 'the peer sent what is no frame',
+    advice: 'The text says what is wrong: too long (`maxBytes`), malformed, or cut off by the end. End the connection.',
+  },
   HANDLER_THREW: {
     meaning: 'a handler threw',
     advice: '`cause` is what it threw. Only its own connection was ended.',

@@ -1,8 +1,8 @@
 // Between queues and connections: nothing is lost or doubled, back-pressure holds, what was lent comes back once.
-import { ByteQueue } from 'sluice'
+import { AsyncFrameReader, ByteQueue, FrameWriter } from 'sluice'
 import { describe, expect, it } from 'vitest'
 import { modes } from '../support/modes.js'
-import { connectedPair } from '../support/pair.js'
+import { connectedPair, portOf } from '../support/pair.js'
 import { hashOf, pattern } from '../support/record.js'
 
 describe.each(modes())('a byte queue and a connection on $name', (mode) => {
@@ -132,5 +132,24 @@ describe.each(modes())('a byte queue and a connection on $name', (mode) => {
     expect(released).toBe(0)
     message.clear()
     expect(released).toBe(1)
+  })
+
+  it('carries frames from a writer to a reader that waits for them', async () => {
+    await using runtime = mode.start()
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0 })
+    const to = listener.address.path ? { path: listener.address.path } : { port: portOf(listener), host: '127.0.0.1' }
+    const client = await runtime.connect(to, {})
+    const { value: server } = await listener[Symbol.asyncIterator]().next()
+    await using frames = new AsyncFrameReader(server!)
+    const writer = new FrameWriter()
+    const bytes = pattern(300_000)
+    writer.u32(7).lengthPrefixed(bytes, 'varint').line('the end')
+    writer.queue.writeTo(client)
+    expect(await frames.u32()).toBe(7)
+    expect(hashOf((await frames.lengthPrefixed('varint'))!)).toBe(hashOf(bytes))
+    expect(await frames.line()).toBe('the end')
+    const end = frames.u8()
+    client.end()
+    expect(await end).toBeUndefined()
   })
 })

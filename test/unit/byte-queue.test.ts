@@ -128,6 +128,22 @@ describe('views', () => {
     expect(queue.makeContiguous(0)).toHaveLength(0)
   })
 
+  it('of makeContiguous use the room behind the first piece', () => {
+    const queue = new ByteQueue()
+    queue.append('ab')
+    const memory = queue.peek()[0].buffer
+    queue.drain()
+    queue.append('cd')
+    queue.appendReference(Buffer.from('ef'))
+    queue.appendReference(Buffer.from('gh'))
+    const view = queue.makeContiguous(5)
+    disturb()
+    expect(view?.toString()).toBe('cdefg')
+    expect(view?.buffer).not.toBe(memory)
+    expect(queue.peek()).toHaveLength(2)
+    expect(queue.read().toString()).toBe('cdefgh')
+  })
+
   it('taken from memory that was lent are copies, since that goes back at once', () => {
     const queue = new ByteQueue()
     const bytes = Buffer.from('abc')

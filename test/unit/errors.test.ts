@@ -8,6 +8,7 @@ const javaScriptOnly = [
   'INVALID_OPTION',
   'QUEUE_FULL',
   'WRITE_AFTER_END',
+  'FRAME_INVALID',
   'HANDLER_THREW',
   'RESOLVE_TIMEOUT',
   'ADDON_NOT_LOADED',
