@@ -2,7 +2,7 @@
 export class Chunk {
   /** How many segments and borrowers there are. */
   references = 1
-  /** Up to here somebody's bytes lie; whoever ends exactly here may go on. Infinity in memory that is not ours. */
+  /** Up to here somebody's bytes lie; whoever ends exactly here may go on. −1 in memory that is not ours. */
   filled: number
   /** Somebody outside may hold a view of it, so its bytes are never overwritten, not even after they have left. */
   exposed = false
@@ -14,7 +14,7 @@ export class Chunk {
     /** Told once, when the memory is not needed any more. */
     readonly release: (() => void) | undefined,
   ) {
-    this.filled = sizeClass === foreign ? Number.POSITIVE_INFINITY : 0
+    this.filled = sizeClass === foreign ? -1 : 0
   }
 
   /** Whether what lies before the bytes of its only segment may be overwritten. */
@@ -50,6 +50,8 @@ export class Segment {
   ) {}
 }
 
+// The global one is a getter, which would take as long as all the rest of an appendReference().
+const OwnBuffer = Buffer
 const foreign = -2
 const single = -1
 const sizes = [1024, 4096, 16_384, 65_536]
@@ -76,6 +78,6 @@ export function allocate(neededBytes: number, queuedBytes: number): Chunk {
 
 /** Memory of somebody else, used where it is. */
 export function foreignChunk(bytes: Uint8Array, release: (() => void) | undefined): Chunk {
-  const memory = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+  const memory = bytes instanceof OwnBuffer ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   return new Chunk(memory, foreign, release)
 }

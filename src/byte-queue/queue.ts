@@ -86,17 +86,17 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
   appendReference(bytes: Uint8Array, release?: () => void): void {
     const segment = referenceTo(bytes, release, 'appendReference')
     if (this.backClosed) this.refuseBack()
-    this.link(segment, release, (piece) => this.linkLast(piece, piece))
+    if (segment.end > 0) this.linkLast(segment, segment)
+    this.linked(segment.end, release)
   }
 
   /** The same, before the other bytes. */
   prependReference(bytes: Uint8Array, release?: () => void): void {
     const segment = referenceTo(bytes, release, 'prependReference')
     if (this.frontFrozen) this.refuseFront()
-    this.link(segment, release, (piece) => {
-      this.scanned = 0
-      this.linkFirst(piece, piece)
-    })
+    this.scanned = 0
+    if (segment.end > 0) this.linkFirst(segment, segment)
+    this.linked(segment.end, release)
   }
 
   /**
@@ -420,12 +420,10 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
 
   // ---- Inside
 
-  private link(segment: Segment, release: (() => void) | undefined, insert: (segment: Segment) => void): void {
+  // Empty memory goes back at once.
+  private linked(length: number, release: (() => void) | undefined): void {
     const sizeBefore = this.size
-    const length = segment.end
-    let releases: Releases
-    if (length > 0) insert(segment)
-    else if (release !== undefined) releases = [release]
+    const releases = length === 0 && release !== undefined ? [release] : undefined
     this.size += length
     if (this.watched || releases !== undefined) this.settle(releases, sizeBefore, length, 0)
   }
