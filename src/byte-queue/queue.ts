@@ -1,5 +1,6 @@
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
+import { boolean, parse, type Shape } from '../options.js'
 import { oneByte, refusal, requireCount, toBytes } from './arguments.js'
 import { type ChangeHook, type ChangeHookOptions, ChangeHooks, callSafely, type QueueChange } from './change-hooks.js'
 import { allocate, type Chunk, foreignChunk, Segment } from './chunk.js'
@@ -16,6 +17,8 @@ export interface SearchRange {
   /** What is found ends here or earlier. Default: the end of the queue. */
   toBytes?: number
 }
+
+const changeHookOptions = { deferred: boolean({ default: false }) } satisfies Shape<ChangeHookOptions>
 
 // Larger pieces are lent to a connection in parts, so that it can say when it has enough.
 const writePieceBytes = 262_144
@@ -262,10 +265,12 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
    */
   writeTo(connection: Connection, lengthBytes: number = this.size): number {
     requireCount(lengthBytes, 'lengthBytes')
+    if (typeof connection?.writeLent !== 'function') throw refusal('writeTo() takes a Connection')
     if (this.frontFrozen) this.refuseFront()
     const sizeBefore = this.size
     const releases: (() => void)[] = []
     let rest = Math.min(lengthBytes, sizeBefore)
+    let written = 0
     try {
       for (let hasRoom = true; hasRoom && rest > 0; ) {
         const { chunk, start, end } = this.head!
@@ -273,12 +278,13 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
         const view = chunk.memory.subarray(start, start + length)
         hasRoom = length > writeCopyBytes ? lend(connection, chunk, view) : connection.write(view)
         rest -= length
+        written += length
         releases.push(...(this.removeFront(length) ?? []))
       }
     } finally {
-      if (this.size !== sizeBefore) this.settle(releases, sizeBefore, 0, sizeBefore - this.size)
+      if (written > 0) this.settle(releases, sizeBefore, 0, written)
     }
-    return sizeBefore - this.size
+    return written
   }
 
   // ---- Looking
@@ -376,11 +382,12 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
    * Calls `hook` after each operation that has changed the size, when that is complete. A hook may change the queue; all
    * are told of that afterwards. What a hook throws becomes an uncaught exception.
    */
-  onChange(hook: (change: QueueChange) => void, options: ChangeHookOptions = {}): ChangeHook {
+  onChange(hook: (change: QueueChange) => void, options?: ChangeHookOptions): ChangeHook {
     if (typeof hook !== 'function') throw refusal('onChange() takes a function')
+    const { deferred } = parse(changeHookOptions, options)
     this.hooks ??= new ChangeHooks()
     this.watched = true
-    return this.hooks.add(hook, options.deferred === true)
+    return this.hooks.add(hook, deferred)
   }
 
   /** Nothing will be appended any more; who waits for more is told, after the bytes that are there. */

@@ -48,10 +48,12 @@ describe.each(modes())('a byte queue and a connection on $name', (mode) => {
     await using pair = await connectedPair(mode)
     const queue = new ByteQueue()
     queue.append('hello, world')
+    const hook = queue.onChange(({ removedBytes }) => void (removedBytes > 0 && queue.append('!')))
     expect(queue.writeTo(pair.client, 5)).toBe(5)
+    hook.remove()
     await pair.atServer.received(5)
     expect(pair.atServer.hash).toBe(hashOf(Buffer.from('hello')))
-    expect(queue.read().toString()).toBe(', world')
+    expect(queue.read().toString()).toBe(', world!')
   })
 
   it('gives back what a destroyed connection has not sent', async () => {

@@ -1,3 +1,4 @@
+import { PassThrough } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { ByteQueue } from '../../src/byte-queue/queue.js'
 import type { EndOfLine } from '../../src/byte-queue/search.js'
@@ -302,7 +303,7 @@ describe('a frozen end', () => {
     ['take', (queue) => queue.take(1)],
     ['readLine', (queue) => queue.readLine()],
     ['being moved from', (queue) => new ByteQueue().appendFrom(queue)],
-    ['writeTo', (queue) => queue.writeTo(undefined as never)],
+    ['writeTo', (queue) => queue.writeTo({ writeLent: () => true } as never)],
   ]
   const all = [...atBack.map((row) => ['back', ...row] as const), ...atFront.map((row) => ['front', ...row] as const)]
 
@@ -461,8 +462,11 @@ describe('arguments', () => {
       () => queue.freeze('left' as never),
       () => queue.isFrozen(undefined as never),
       () => queue.onChange('x' as never),
+      () => queue.writeTo(new PassThrough() as never),
     ]
     for (const call of calls) expect(call).toThrow(invalid)
+    const option = expect.objectContaining({ code: 'ERR_SLUICE_INVALID_OPTION', option: 'deferred' })
+    expect(() => queue.onChange(() => undefined, { deferred: 1 as never })).toThrow(option)
     expect(queue.read().toString()).toBe('ab')
   })
 })
