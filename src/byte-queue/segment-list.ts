@@ -28,9 +28,9 @@ export abstract class SegmentList {
   private copyIntoNewChunk(bytes: Uint8Array): void {
     let rest = bytes
     const { tail } = this
-    if (tail !== undefined && tail.end === tail.chunk.filled) {
+    const room = tail !== undefined && tail.end === tail.chunk.filled ? tail.chunk.memory.length - tail.end : 0
+    if (tail !== undefined && room > 0) {
       const { chunk } = tail
-      const room = chunk.memory.length - tail.end
       chunk.memory.set(rest.subarray(0, room), tail.end)
       chunk.filled = tail.end = chunk.memory.length
       rest = rest.subarray(room)
