@@ -165,8 +165,9 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   // ---- Writing
 
   /**
-   * Takes all of `bytes` or nothing. Small ones are copied; large ones (over 16 KiB) are used where they are:
-   * neither change nor transfer them before `drain`, or the next `drained()`. Strings are sent as UTF-8.
+   * Takes all of `bytes` or nothing. Small ones are copied; large ones (over 16 KiB) are used where they are: neither
+   * change nor transfer them before `drain`, or the next `drained()` (with `lowWaterBytes` above 0: before `queuedBytes`
+   * is 0). Strings are sent as UTF-8.
    *
    * @returns whether there is room below the high-water mark; if not, `drain` follows.
    * @throws {SluiceError} `ERR_SLUICE_QUEUE_FULL` past the hard limit; nothing is taken then.

@@ -1,3 +1,4 @@
+#include <condition_variable>
 #include <mutex>
 #include <vector>
 
@@ -33,12 +34,15 @@ class PublishedFds {
     if (changedPlaces_.size() > size) noteAll();
   }
 
-  /// Owner: hands over what changed since the last call.
+  /// Owner: a descriptor is about to be closed.
+  void noteRemoval() { removed_ = true; }
+
+  /// Owner: hands over what changed since the last call. After a removal it waits until the waiter has left poll(2),
+  /// which holds on to the sockets it looks at: they would outlive their close().
   void publish(const std::vector<pollfd>& fds) {
     if (!allChanged_ && changedPlaces_.empty()) return;
-    bool interrupt = false;
     {
-      std::lock_guard lock(mutex_);
+      std::unique_lock lock(mutex_);
       if (edits_.size() + changedPlaces_.size() > fds.size()) noteAll();
       if (allChanged_) {
         whole_ = fds;
@@ -47,11 +51,13 @@ class PublishedFds {
       for (const uint32_t place : changedPlaces_)
         if (place < fds.size()) edits_.push_back({place, fds[place]});
       size_ = fds.size();
-      interrupt = waiting_;
+      if (waiting_) {
+        changed_.signal();
+        if (removed_) left_.wait(lock, [this, before = waits_] { return waits_ != before; });
+      }
     }
-    allChanged_ = false;
+    allChanged_ = removed_ = false;
     changedPlaces_.clear();
-    if (interrupt) changed_.signal();
   }
 
   /// Waiter: blocks until something published is ready.
@@ -94,6 +100,8 @@ class PublishedFds {
   void endWait() {
     std::lock_guard lock(mutex_);
     waiting_ = false;
+    waits_++;
+    left_.notify_one();
   }
 
   WakeFd changed_;  // interrupts the waiter when there is something to take
@@ -101,6 +109,7 @@ class PublishedFds {
   // Owner only.
   std::vector<uint32_t> changedPlaces_;  // since the last publish(); one may stand there twice
   bool allChanged_ = true;               // instead of a long list, and before the first publish()
+  bool removed_ = false;
 
   // Shared, under the mutex. What the waiter has not taken yet: the whole array unless empty, edits on top, the size.
   std::mutex mutex_;
@@ -108,6 +117,8 @@ class PublishedFds {
   std::vector<Edit> edits_;
   size_t size_ = 0;
   bool waiting_ = false;
+  uint64_t waits_ = 0;  // so many calls of poll(2) are over
+  std::condition_variable left_;
 
   // Waiter only.
   std::vector<pollfd> fds_;
@@ -142,6 +153,7 @@ class PollPoller final : public Poller {
 
   void remove(int fd, Interest before) override {
     if (before != Interest::none) erase(fd);
+    published_.noteRemoval();
   }
 
   Result<size_t> wait(std::span<Ready> out, Deadline deadline) override {

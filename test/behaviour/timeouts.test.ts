@@ -91,8 +91,8 @@ describe.each(modes())('timeouts on $name', (mode) => {
   })
 
   it('do not bound an open connection by its half-closed time', async () => {
-    await using pair = await connectedPair(mode, { listen: { halfClosedTimeoutMs: 20 } })
-    await after(pair.runtime, 80)
+    await using pair = await connectedPair(mode, { listen: { halfClosedTimeoutMs: 300 } })
+    await after(pair.runtime, 400)
     expect(pair.server.state).toBe('open')
     pair.client.end()
     expect(await pair.atServer.closed()).toBeUndefined()
