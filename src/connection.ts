@@ -1,13 +1,20 @@
 import type { Duplex } from 'node:stream'
 import type { Channel } from './channel.js'
+import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
 import { type ErrorFacts, type ErrorName, nativeError, SluiceError } from './errors.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
-import { milliseconds, parse, type Shape, withDefault } from './options.js'
+import { parse } from './options.js'
 import { ConnectionReader } from './reader.js'
-import type { ConnectionSettings } from './settings.js'
+import {
+  type CloseOptions,
+  type ConnectionSettings,
+  type ConnectionTimeouts,
+  closeOptions,
+  connectionTimeouts,
+} from './settings.js'
 import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
 import { connectionWebStreams } from './web-streams.js'
 
@@ -51,85 +58,6 @@ interface Extras {
 
 const extras = new WeakMap<object, Extras>()
 const noHandlers: ConnectionHandlers<never> = {}
-
-/** Where a connection is in its life. */
-export type ConnectionState = 'connecting' | 'open' | 'ending' | 'peerEnded' | 'closing' | 'closed'
-
-/** How long a graceful close may take. */
-export interface CloseOptions {
-  /** Bound on finishing; afterwards the connection is destroyed. Default 5 000. */
-  timeoutMs?: number
-}
-
-/** Timeouts that {@link Connection.setTimeouts} may change; times in milliseconds. */
-export interface ConnectionTimeouts {
-  /** Bound on silence of the peer while we read; 0 for none. */
-  readTimeoutMs?: number
-  /** Bound on a standstill of what is queued; 0 for none. */
-  writeTimeoutMs?: number
-  /** Bound on being half-closed; 0 for none. */
-  halfClosedTimeoutMs?: number
-}
-
-/** Counters of one connection. */
-export interface ConnectionStats {
-  /** Received from the peer. */
-  bytesRead: number
-  /** Taken by the kernel for the peer. */
-  bytesWritten: number
-  /** Written and not yet taken by the kernel. */
-  queuedBytes: number
-}
-
-/** What the kernel knows of a TCP connection (TCP_INFO); zero where the system does not tell. */
-export interface TcpInfo {
-  /** State of the protocol, numbered as the kernel does: 1 is ESTABLISHED on Linux. */
-  state: number
-  /** Round trip, smoothed, in microseconds. */
-  rttUs: number
-  /** How much the round trip varies. */
-  rttVarianceUs: number
-  /** Shortest round trip lately. */
-  minRttUs: number
-  /** Congestion window. */
-  sendWindowSegments: number
-  /** Window at which slow start ends. */
-  slowStartThresholdSegments: number
-  /** Largest segment we may send. */
-  sendSegmentBytes: number
-  /** Largest segment the peer has sent, as estimated. */
-  receiveSegmentBytes: number
-  /** Sent and not yet acknowledged. */
-  unackedSegments: number
-  /** Taken for lost at present. */
-  lostSegments: number
-  /** Unanswered retransmissions in a row, at present. */
-  retransmits: number
-  /** Segments sent again since the connection began. */
-  totalRetransmits: number
-  /** Receive buffer that the kernel aims at. */
-  receiveSpaceBytes: number
-  /** Queued in the kernel and not yet sent. */
-  notSentBytes: number
-  /** Bytes that the peer has acknowledged. */
-  bytesAcked: number
-  /** Bytes that the peer sent and we acknowledged. */
-  bytesReceived: number
-  /** Rate at which data lately arrived at the peer. */
-  deliveryRateBytesPerSecond: number
-  /** Rate at which the kernel paces what it sends. */
-  pacingRateBytesPerSecond: number
-}
-
-export const closeOptions = {
-  timeoutMs: withDefault(milliseconds({ min: 1 }), 5000),
-} satisfies Shape<CloseOptions>
-
-const timeouts = {
-  readTimeoutMs: withDefault(milliseconds(), 0),
-  writeTimeoutMs: withDefault(milliseconds(), 0),
-  halfClosedTimeoutMs: withDefault(milliseconds(), 0),
-} satisfies Shape<ConnectionTimeouts>
 
 /**
  * A stream of bytes to a peer, over TCP or a Unix socket. Comes from {@link listen} or {@link connect}; is read by
@@ -487,7 +415,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** Replaces the bounds on idle and half-closed time; what is left out becomes 0, none. */
   setTimeouts(bounds: ConnectionTimeouts): void {
-    const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs } = parse(timeouts, bounds)
+    const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs } = parse(connectionTimeouts, bounds)
     this.channel.native.setTimeouts(this.slot, this.tag, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs)
   }
 

@@ -4,14 +4,8 @@ export type { ChangeHook, ChangeHookOptions, QueueChange } from './byte-queue/ch
 export { ByteQueue, type QueueEnd, type SearchRange } from './byte-queue/queue.js'
 export type { EndOfLine, EndOfLinePosition } from './byte-queue/search.js'
 export type { ConnectOptions } from './connect-options.js'
-export type {
-  CloseOptions,
-  Connection,
-  ConnectionState,
-  ConnectionStats,
-  ConnectionTimeouts,
-  TcpInfo,
-} from './connection.js'
+export type { Connection } from './connection.js'
+export type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 export { connect, listen } from './default-runtime.js'
 export type { ConnectionDuplex } from './duplex.js'
 export { type EngineFeatures, type EngineInfo, type EngineName, engines } from './engines.js'
@@ -25,7 +19,7 @@ export type { ConnectionReader } from './reader.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
 export { Runtime, type RuntimeStats } from './runtime.js'
 export type { RuntimeOptions } from './runtime-options.js'
-export type { AdoptOptions, ConnectionOptions } from './settings.js'
+export type { AdoptOptions, CloseOptions, ConnectionOptions, ConnectionTimeouts } from './settings.js'
 export type { ShutdownOptions } from './shutdown.js'
 export type { SimulationOptions } from './simulation.js'
 export type { SocketOptions } from './socket-options.js'

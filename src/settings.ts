@@ -105,3 +105,29 @@ export function nativeConfigOf(
   const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes } = options
   return { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes, startPaused }
 }
+
+/** How long a graceful close may take. */
+export interface CloseOptions {
+  /** Bound on finishing; afterwards the connection is destroyed. Default 5 000. */
+  timeoutMs?: number
+}
+
+/** Timeouts that `Connection.setTimeouts()` may change; times in milliseconds. */
+export interface ConnectionTimeouts {
+  /** Bound on silence of the peer while we read; 0 for none. */
+  readTimeoutMs?: number
+  /** Bound on a standstill of what is queued; 0 for none. */
+  writeTimeoutMs?: number
+  /** Bound on being half-closed; 0 for none. */
+  halfClosedTimeoutMs?: number
+}
+
+export const closeOptions = {
+  timeoutMs: withDefault(milliseconds({ min: 1 }), 5000),
+} satisfies Shape<CloseOptions>
+
+export const connectionTimeouts = {
+  readTimeoutMs: timeout(),
+  writeTimeoutMs: timeout(),
+  halfClosedTimeoutMs: timeout(),
+} satisfies Shape<ConnectionTimeouts>

@@ -1,0 +1,52 @@
+/** Where a connection is in its life. */
+export type ConnectionState = 'connecting' | 'open' | 'ending' | 'peerEnded' | 'closing' | 'closed'
+
+/** Counters of one connection. */
+export interface ConnectionStats {
+  /** Received from the peer. */
+  bytesRead: number
+  /** Taken by the kernel for the peer. */
+  bytesWritten: number
+  /** Written and not yet taken by the kernel. */
+  queuedBytes: number
+}
+
+/** What the kernel knows of a TCP connection (TCP_INFO); zero where the system does not tell. */
+export interface TcpInfo {
+  /** State of the protocol, numbered as the kernel does: 1 is ESTABLISHED on Linux. */
+  state: number
+  /** Round trip, smoothed, in microseconds. */
+  rttUs: number
+  /** How much the round trip varies. */
+  rttVarianceUs: number
+  /** Shortest round trip lately. */
+  minRttUs: number
+  /** Congestion window. */
+  sendWindowSegments: number
+  /** Window at which slow start ends. */
+  slowStartThresholdSegments: number
+  /** Largest segment we may send. */
+  sendSegmentBytes: number
+  /** Largest segment the peer has sent, as estimated. */
+  receiveSegmentBytes: number
+  /** Sent and not yet acknowledged. */
+  unackedSegments: number
+  /** Taken for lost at present. */
+  lostSegments: number
+  /** Unanswered retransmissions in a row, at present. */
+  retransmits: number
+  /** Segments sent again since the connection began. */
+  totalRetransmits: number
+  /** Receive buffer that the kernel aims at. */
+  receiveSpaceBytes: number
+  /** Queued in the kernel and not yet sent. */
+  notSentBytes: number
+  /** Bytes that the peer has acknowledged. */
+  bytesAcked: number
+  /** Bytes that the peer sent and we acknowledged. */
+  bytesReceived: number
+  /** Rate at which data lately arrived at the peer. */
+  deliveryRateBytesPerSecond: number
+  /** Rate at which the kernel paces what it sends. */
+  pacingRateBytesPerSecond: number
+}
