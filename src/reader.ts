@@ -5,6 +5,9 @@ import { pausedByQueue } from './native/records.js'
 
 type Batch = IteratorResult<Buffer[], undefined>
 
+// What a chunk counts at least: a peer that sends byte by byte must not hold a hundred times as much memory.
+const leastChunkBytes = 128
+
 const done: Batch = { done: true, value: undefined }
 
 // Shared by all readers; a connection knows its own as `sink`.
@@ -64,7 +67,7 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
   take(bytes: Uint8Array): void {
     if (this.ended) return
     this.chunks.push(Buffer.from(bytes))
-    this.sizeBytes += bytes.length
+    this.sizeBytes += Math.max(bytes.length, leastChunkBytes)
     // Answered when all events of the turn are in, so that they come as one batch.
     if (this.waiting.length > 0 && this.chunks.length === 1) queueMicrotask(() => this.answer())
     else if (this.sizeBytes >= this.connection.settings.highWaterBytes) this.connection.pauseFor(pausedByQueue)

@@ -25,8 +25,8 @@ export interface ConnectionOptions extends SocketOptions {
 
 const timeout = () => withDefault(milliseconds(), 0)
 
-export const connectionOptions = {
-  ...socketOptions,
+// Whatever the socket is.
+const flowOptions = {
   allowHalfOpen: boolean({ default: false }),
   highWaterBytes: integer({ min: 1, max: maxBytes, default: 1_048_576 }),
   lowWaterBytes: integer({ min: 0, max: maxBytes, default: 0 }),
@@ -34,6 +34,11 @@ export const connectionOptions = {
   readTimeoutMs: timeout(),
   writeTimeoutMs: timeout(),
   halfClosedTimeoutMs: timeout(),
+} satisfies Shape<Omit<ConnectionOptions, keyof SocketOptions>>
+
+export const connectionOptions = {
+  ...socketOptions,
+  ...flowOptions,
 } satisfies Shape<ConnectionOptions>
 
 /** What a socket that comes from elsewhere is given. Its socket options stay as they are. */
@@ -42,26 +47,8 @@ export interface AdoptOptions extends Omit<ConnectionOptions, keyof SocketOption
   fd: number
 }
 
-const {
-  allowHalfOpen,
-  highWaterBytes,
-  lowWaterBytes,
-  hardLimitBytes,
-  readTimeoutMs,
-  writeTimeoutMs,
-  halfClosedTimeoutMs,
-} = connectionOptions
-
 export const adoptOptions = {
-  ...{
-    allowHalfOpen,
-    highWaterBytes,
-    lowWaterBytes,
-    hardLimitBytes,
-    readTimeoutMs,
-    writeTimeoutMs,
-    halfClosedTimeoutMs,
-  },
+  ...flowOptions,
   fd: integer({ min: 0, max: 2_147_483_647 }),
 } satisfies Shape<AdoptOptions>
 

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { nearest, number, optional } from '../options.js'
 import {
@@ -20,8 +20,8 @@ const help: CommandHelp = {
   summary: 'Measures what a message costs a server on this machine: sluice, node:net, Bun if installed, and C.',
   details: `
 Server and load generator share one core; the CPU time counted is the server's alone, every byte that comes back is
-compared, and the servers take turns, so that what the machine does meanwhile meets all of them. All takes about a
-quarter of an hour, --quick a minute; Ctrl-C ends it and shows what was measured until then. The table goes to stdout;
+compared, and the servers take turns, so that what the machine does meanwhile meets all of them. All takes about 20
+minutes, --quick one; Ctrl-C ends it and shows what was measured until then. The table goes to stdout;
 files are written where --json and --html ask for them. Exit code 1 tells of wrong bytes and of servers that were asked
 for and could not be measured.`,
 }
@@ -113,6 +113,8 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(listPage(listed))
     return 0
   }
+  checkFile('json', values.json === '-' ? undefined : values.json)
+  checkFile('html', values.html)
   const report = await measure(program, values)
   write(program, report, values)
   if (!report.complete) return interrupted
@@ -168,6 +170,18 @@ function listPage({ cases, competitors }: Awaited<ReturnType<BenchProgram['list'
     reason === undefined ? title : `${title}: ${reason}`,
   ])
   return `${table([['CASE', '', 'UNIT, less is better'], ...caseRows])}\n\n${table([['SERVER', ''], ...serverRows])}\n`
+}
+
+// Before anything is measured: the report of 20 minutes is not to be lost over a mistyped folder.
+function checkFile(option: 'json' | 'html', file: string | undefined): void {
+  if (file === undefined) return
+  try {
+    closeSync(openSync(file, 'a'))
+  } catch (error) {
+    throw new UsageError(
+      `option "--${option}": cannot write ${resolve(file)} (${(error as NodeJS.ErrnoException).code})`,
+    )
+  }
 }
 
 function checkNames(option: 'cases' | 'servers', given: readonly string[] | undefined, known: readonly string[]): void {

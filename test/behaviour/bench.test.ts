@@ -89,6 +89,18 @@ describe('sluice bench', () => {
     expect(readFileSync(html, 'utf8').match(/<svg/g)).toHaveLength(3)
   })
 
+  it.each([
+    '--json',
+    '--html',
+  ])('refuses a %s file that cannot be written, before it measures anything', async (option) => {
+    const { code, stdout, stderr } = await bench('--quick', option, join(folder, 'missing/report')).ended
+    expect(code).toBe(2)
+    expect(stderr).toContain(
+      `sluice bench: option "${option}": cannot write ${join(folder, 'missing/report')} (ENOENT)`,
+    )
+    expect(stdout).toBe('')
+  })
+
   it('writes nothing but the report to stdout with --json -, and no file', async () => {
     const before = readdirSync(root)
     const { stdout } = await bench(...short, '--cases', '64x64', '--servers', 'sluice-poll', '--json', '-').ended

@@ -1,4 +1,4 @@
-import type { Connection } from 'sluice'
+import { type Connection, Runtime } from 'sluice'
 import { describe, expect, it } from 'vitest'
 import { modes } from '../support/modes.js'
 import { connectedPair, eventually, nextTurn } from '../support/pair.js'
@@ -175,5 +175,24 @@ describe.each(modes())('for await over a connection on $name', (mode) => {
     } finally {
       await runtime.destroy()
     }
+  })
+})
+
+describe('a reader whose peer sends byte by byte', () => {
+  it('is paused long before as many chunks wait as highWaterBytes has bytes: each weighs more than its bytes', async () => {
+    await using runtime = new Runtime({ engine: 'sim', sim: { segmentMaxBytes: 1 } })
+    const listener = await runtime.listen({ host: '10.0.0.1', port: 7, highWaterBytes: 65_536 })
+    const client = await runtime.connect({ host: '10.0.0.1', port: 7 }, {})
+    client.write(Buffer.alloc(60_000, 'x'))
+    const { value: server } = await listener[Symbol.asyncIterator]().next()
+    const reader = server![Symbol.asyncIterator]()
+    await new Promise<void>((resolve) => runtime.after(60_000, resolve))
+    expect(server!.stats().bytesRead).toBeGreaterThan(500)
+    expect(server!.stats().bytesRead).toBeLessThan(20_000)
+    // And nothing is lost: reading on brings the rest.
+    let sizeBytes = 0
+    while (sizeBytes < 60_000) for (const chunk of (await reader.next()).value!) sizeBytes += chunk.length
+    expect(sizeBytes).toBe(60_000)
+    await runtime.destroy()
   })
 })
