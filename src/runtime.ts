@@ -61,6 +61,7 @@ export class Runtime implements Clock, AsyncDisposable {
   private readonly channels: Channel[] = []
   private readonly gate: NativeGate | undefined
   private readonly listeners = new Set<Listener>()
+  private readonly connecting = new Set<AbortController>()
   private nextKey = 1
   private nextChannel = 0
   private closing: Promise<void> | undefined
@@ -147,7 +148,31 @@ export class Runtime implements Clock, AsyncDisposable {
     checkSizes(parsed)
     checkHandlers(handlers)
     this.refuseClosed('connect')
-    const { host, port, path, family, signal, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
+    const { signal } = parsed
+    // Aborted by the caller's signal, or by the runtime's end: a name may take longer to resolve than the runtime lives.
+    const controller = new AbortController()
+    const follow = () => controller.abort(signal!.reason)
+    if (signal?.aborted) follow()
+    signal?.addEventListener('abort', follow)
+    this.connecting.add(controller)
+    try {
+      return (await this.race(
+        parsed,
+        handlers as ConnectionHandlers | undefined,
+        controller.signal,
+      )) as Connection<Data>
+    } finally {
+      this.connecting.delete(controller)
+      signal?.removeEventListener('abort', follow)
+    }
+  }
+
+  private async race(
+    parsed: Parsed<typeof connectOptions>,
+    handlers: ConnectionHandlers | undefined,
+    signal: AbortSignal,
+  ): Promise<Connection> {
+    const { host, port, path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const channel = this.pickChannel()
     const clock = channel
@@ -185,7 +210,7 @@ export class Runtime implements Clock, AsyncDisposable {
       address: path ?? host,
       port: path ? undefined : port,
     }
-    return (await connectRace(addresses, attempt, race)) as Connection<Data>
+    return connectRace(addresses, attempt, race)
   }
 
   /**
@@ -244,6 +269,7 @@ export class Runtime implements Clock, AsyncDisposable {
   }
 
   private async finish(timeoutMs: number): Promise<void> {
+    for (const controller of this.connecting) controller.abort(new SluiceError('CLOSED', { detail: closedText }))
     const cutOff = () => this.destroyConnections(new SluiceError('CLOSE_TIMEOUT', { phase: 'close' }))
     const cancel = timeoutMs > 0 ? this.channels[0]!.after(timeoutMs, cutOff) : () => {}
     await Promise.all([...this.listeners].map((listener) => listener.close({ timeoutMs: 0 })))
@@ -340,10 +366,11 @@ export class Runtime implements Clock, AsyncDisposable {
   }
 
   private refuseClosed(phase: ErrorFacts['phase']): void {
-    if (this.closing !== undefined) throw new SluiceError('CLOSED', { phase, detail: 'the runtime is closed' })
+    if (this.closing !== undefined) throw new SluiceError('CLOSED', { phase, detail: closedText })
   }
 }
 
+const closedText = 'the runtime is closed'
 const delayMs = integer({ min: 0, max: 2_147_483_647 })
 
 function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): NativeAddress {

@@ -172,3 +172,16 @@ describe('the choice of an engine', () => {
     expect(() => void new Runtime().destroy()).not.toThrow()
   })
 })
+
+describe('a runtime that ends while a name is being resolved', () => {
+  it.each(['close', 'destroy'] as const)('gives up the connect() on %s()', async (end) => {
+    const runtime = new Runtime()
+    const connecting = runtime.connect({ host: 'never.example', port: 7, lookup() {} })
+    const refused = expect(connecting).rejects.toMatchObject({
+      ...{ code: 'ERR_SLUICE_ABORTED', phase: 'resolve', address: 'never.example' },
+      cause: expect.objectContaining({ code: 'ERR_SLUICE_CLOSED' }),
+    })
+    await runtime[end]()
+    await refused
+  })
+})
