@@ -203,6 +203,9 @@ class Engine {
   /// Hands everything asked for so far to the kernel without collecting completions. Nothing to do for engines
   /// that act at once and have a pollFd().
   virtual void submit() {}
+  /// After a turn with few completions: makes pollFd() unreadable if nothing is left, so that the caller's wait does not
+  /// end for what it has already had. Optional, as is acting on it; work() tells what is left.
+  virtual void settle() {}
   /// Makes the current or next poll() return early. Any thread; never blocks; calls coalesce.
   virtual void wake() noexcept = 0;
 

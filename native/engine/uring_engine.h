@@ -76,6 +76,7 @@ class UringEngine final : public FdEngine {
   Result<size_t> poll(PollBatch batch, Deadline deadline) override;
   bool work() const override;
   void submit() override;
+  void settle() override;
   void wake() noexcept override;
   int pollFd() const override { return eventFd_; }
 
