@@ -6,6 +6,7 @@
 #include "binding/channel.h"
 #include "binding/gates.h"
 #include "binding/resolver_binding.h"
+#include "binding/tls_binding.h"
 #include "binding/values.h"
 
 namespace sluice {
@@ -102,6 +103,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorNames", Napi::Function::New(env, errorNames));
   exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
+  exports.Set("tls", tlsBinding(env));
   return exports;
 }
 
