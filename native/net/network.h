@@ -62,6 +62,8 @@ class Network final : public LoopClient, public GateWaiter {
   void gateOpened() override;
   void gateWanted() override;
 
+  /// Bytes of JavaScript's writes that the kernel has not taken.
+  static size_t unsentBytes(const Connection& connection);
   uint32_t openConnections() const { return openConnections_; }
   /// The index by which events name a failed system call, and back.
   static const char* syscallName(uint32_t index);
@@ -149,7 +151,6 @@ class Network final : public LoopClient, public GateWaiter {
   bool sayGoodbye(Slot slot, Connection& connection);
   void countEncrypted(Slot slot, Connection& connection);
   void enterLayers(Connection& connection);
-  static size_t unsentBytes(const Connection& connection);
 
   ConnectionTimers& timersOf(Slot slot, Connection& connection);
   void armTimers(Slot slot, Connection& connection);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "tls/context.h"
+#include "tls/options.h"
 
 namespace sluice {
 
