@@ -28,8 +28,7 @@ struct TlsKeyPair {
   std::string passphrase;
 };
 
-/// PKCS#12: key, certificate and chain. Its other certificates also become trusted when `ca` is given by nothing else,
-/// as node:tls has it.
+/// PKCS#12 (DER): a key, its certificate and its chain.
 struct TlsPfx {
   std::string data;
   std::string passphrase;
@@ -70,12 +69,14 @@ struct TlsOptions {
 
   TlsVersion minVersion = TlsVersion::tls12;
   TlsVersion maxVersion = TlsVersion::tls13;
-  std::string ciphers;              // up to TLS 1.2, OpenSSL's list format
+  /// Up to TLS 1.2, in OpenSSL's list format; each item must match something. Names of TLS 1.3 among them mean
+  /// `cipherSuites`, as node:tls has it.
+  std::string ciphers;
   std::string cipherSuites;         // TLS 1.3, names separated by colons
   std::string groups;               // X25519MLKEM768 where it exists, X25519, P-256, P-384
   std::string signatureAlgorithms;  // OpenSSL's default
-  /// OpenSSL's security level, -1 for 2: at least 112 bits, so DH and RSA of 2048.
-  int securityLevel = -1;
+  /// OpenSSL's security level, 0…5. 2 means at least 112 bits, so DH and RSA of 2048. TLS 1.0 and 1.1 need 0.
+  int securityLevel = 2;
   bool honorCipherOrder = false;
 
   /// Protocols, most wanted first, 1…255 bytes each. A server that shares none with a client who offers some refuses it
@@ -109,7 +110,7 @@ struct TlsOptions {
   uint32_t maxRenegotiationsPerMinute = 3;
   /// TLS 1.3 (HP-92). 0: no limit.
   uint32_t maxKeyUpdatesPerSecond = 100;
-  /// Records without a byte of data. 0: no limit but OpenSSL's own, 32 in a row.
+  /// Records of data without a byte of it. 0: no limit but OpenSSL's own, 32 in a row.
   uint32_t maxEmptyRecordsPerSecond = 1000;
   /// Bytes that a peer may send until the handshake is done, certificates included.
   uint32_t maxHandshakeBytes = 128 * 1024;
