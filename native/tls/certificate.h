@@ -15,8 +15,8 @@ enum class TlsKeyType : uint8_t { ecP256, rsa2048, ed25519 };
 struct CertificateRequest {
   /// Subject alternative names: DNS names, also "*.example.com", and IP literals. The first is the common name as well.
   /// At least one, unless it is an authority.
-  std::vector<std::string> names;
-  std::string commonName;  // instead of the first name
+  std::vector<std::string> names{};
+  std::string commonName{};  // instead of the first name
   TlsKeyType keyType = TlsKeyType::ecP256;
   /// Seconds since 1970; 0: an hour ago, for clocks that are late.
   int64_t notBeforeS = 0;
@@ -25,9 +25,9 @@ struct CertificateRequest {
   /// May sign others.
   bool authority = false;
   /// Empty: for servers and clients. Else only "serverAuth" or "clientAuth".
-  std::string purpose;
+  std::string purpose{};
   /// PEM of the authority that signs. Empty: signs itself.
-  std::string issuerCertificate, issuerKey;
+  std::string issuerCertificate{}, issuerKey{};
 };
 
 struct CertificateAndKey {
