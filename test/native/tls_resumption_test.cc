@@ -74,6 +74,16 @@ TEST("sessions are resumed by ticket and by id, after an orderly close and witho
   }
 }
 
+TEST("a client gets as many tickets as the server gives") {
+  for (const uint32_t count : {0u, 1u, 5u}) {
+    TlsOptions options = serverOptions();
+    options.ticketCount = count;
+    Visitor visitor;
+    CHECK(visitor.visit(serverContext(options)) == fresh);
+    CHECK_EQ(visitor.sessions->size(), std::min<size_t>(count, TlsClientSessions::perKey));
+  }
+}
+
 TEST("nothing is resumed without tickets and without a cache") {
   for (const TlsVersion version : bothVersions) {
     TlsOptions options = only(serverOptions(), version);
