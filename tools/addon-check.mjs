@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
-/** Symbols that the node executable gives to addons. */
+/** Symbols that the node executable gives to addons, beside those of its OpenSSL. */
 const fromNode = /^_?(napi|node|uv)_/
 
 /**
@@ -19,6 +19,7 @@ export function checkElf(file, { libc, glibcFloor, muslSource }) {
   const foreign = needed.filter((library) => !everywhere.test(library))
   if (foreign.length > 0) throw new Error(`${file} needs ${foreign.join(', ')}`)
 
+  refuseEarlyOpenssl(file)
   // A shared object may link with holes in it.
   const symbols = execFileSync('nm', ['--dynamic', '--undefined-only', file], { encoding: 'utf8' })
   const unversioned = [...symbols.matchAll(/ U (\w+)$/gm)].map(([, name]) => name)
@@ -73,8 +74,34 @@ function readMachO(file) {
 }
 
 function refuseHoles(file, names) {
-  const holes = names.filter((name) => !fromNode.test(name))
+  const openssl = opensslNames()
+  const holes = names.filter((name) => !fromNode.test(name) && !openssl.has(name.replace(/^_/, '')))
   if (holes.length > 0) throw new Error(`${file} lacks ${holes.join(', ')}`)
+}
+
+/**
+ * Throws unless OpenSSL's functions are looked up when they are called: a process without OpenSSL 3 loads the addon too.
+ * Any relocation of them but a jump slot is resolved at load time.
+ */
+function refuseEarlyOpenssl(file) {
+  const said = execFileSync('readelf', ['--wide', '--dynamic', '--relocs', file], { encoding: 'utf8' })
+  if (/\b(BIND_NOW|Flags: .*\bNOW\b)/.test(said)) throw new Error(`${file} binds every function when it is loaded`)
+  const openssl = opensslNames()
+  const early = [...said.matchAll(/ (R_\w+) +\w+ (\w+)/g)]
+    .filter(([, kind, name]) => !/JUMP_SLOT?$/.test(kind) && openssl.has(name))
+    .map(([, , name]) => name)
+  if (early.length > 0) throw new Error(`${file} needs ${early.join(', ')} when it is loaded`)
+}
+
+/** What the running node executable exports of its OpenSSL: every platform's has the same. */
+function opensslNames() {
+  const said = execFileSync('nm', ['--dynamic', '--defined-only', process.execPath], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  })
+  const names = [...said.matchAll(/ T (\w+)$/gm)].map(([, name]) => name).filter((name) => !name.startsWith('_Z'))
+  if (!names.includes('SSL_CTX_new')) throw new Error(`${process.execPath} exports no OpenSSL`)
+  return new Set(names)
 }
 
 function labelsOf(assembler) {

@@ -31,8 +31,8 @@ struct CertificateRequest {
 };
 
 struct CertificateAndKey {
-  std::string certificate;  // PEM
-  std::string key;          // PEM, PKCS#8
+  std::string certificate{};  // PEM
+  std::string key{};          // PEM, PKCS#8
 };
 
 /// Makes a key and a certificate for it. RSA takes tens of milliseconds. Errors: invalidOption, badCertificateData,
@@ -45,19 +45,19 @@ TlsResult<std::string> createCrl(const CertificateAndKey& authority,
 
 /// What a certificate says.
 struct CertificateInfo {
-  std::string subject, issuer;        // RFC 2253, "CN=example.com,O=Example"
-  std::string subjectCommonName;      // "" without one
-  std::vector<std::string> dnsNames;  // subject alternative names
-  std::vector<std::string> ipAddresses;
-  std::vector<std::string> uris, emails;
-  std::string serialNumber;                                 // upper-case hex
-  int64_t notBeforeS = 0, notAfterS = 0;                    // seconds since 1970
-  std::string fingerprint, fingerprint256, fingerprint512;  // "AB:CD:…" of SHA-1, SHA-256, SHA-512
-  std::string keyType;                                      // "RSA", "EC", "ED25519" …
+  std::string subject{}, issuer{};      // RFC 2253, "CN=example.com,O=Example"
+  std::string subjectCommonName{};      // "" without one
+  std::vector<std::string> dnsNames{};  // subject alternative names
+  std::vector<std::string> ipAddresses{};
+  std::vector<std::string> uris{}, emails{};
+  std::string serialNumber{};                                     // upper-case hex
+  int64_t notBeforeS = 0, notAfterS = 0;                          // seconds since 1970
+  std::string fingerprint{}, fingerprint256{}, fingerprint512{};  // "AB:CD:…" of SHA-1, SHA-256, SHA-512
+  std::string keyType{};                                          // "RSA", "EC", "ED25519" …
   uint32_t keyBits = 0;
-  std::string signatureAlgorithm;  // "ecdsa-with-SHA256"
+  std::string signatureAlgorithm{};  // "ecdsa-with-SHA256"
   bool isAuthority = false;
-  std::string der;
+  std::string der{};
 };
 
 /// One certificate, PEM (the first of several) or DER. Errors: badCertificateData.

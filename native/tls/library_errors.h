@@ -8,8 +8,8 @@
 
 namespace sluice {
 
-/// OpenSSL's error queue of this thread, emptied: the packed code of the oldest entry (0 if there is none), and all of
-/// them as text, the oldest first.
+/// OpenSSL's error queue of this thread, emptied: the packed code of the oldest entry of libssl (else of the oldest, 0 if
+/// there is none), and all of them as text, the oldest first.
 struct LibraryErrors {
   uint32_t code = 0;
   std::string text;
