@@ -1,0 +1,164 @@
+import { isIP } from 'node:net'
+import { SluiceError } from '../errors.js'
+import type { NativeTlsConfig } from '../native/binding.js'
+import { expected, parse } from '../options.js'
+import { clientContext, TlsContext } from './context.js'
+import type { ConnectionTls } from './info.js'
+import {
+  clientRules,
+  clientShape,
+  connectionPart,
+  overlay,
+  type StartTlsOptions,
+  serverRules,
+  serverShape,
+  startTlsShape,
+} from './options.js'
+
+type Input = Readonly<Record<string, unknown>>
+
+/** What the connections of one listener, connect() or startTls() need to know of TLS. */
+export interface TlsSetup {
+  readonly context: TlsContext
+  readonly native: NativeTlsConfig
+  /** Asked when the handshake is done; an error ends the connection. */
+  readonly checkIdentity: ((tls: ConnectionTls) => SluiceError | undefined) | undefined
+}
+
+/** Whom a connection was made to. */
+export interface TlsPeer {
+  /** Name or address. */
+  host: string | undefined
+  /** Port or path. */
+  port: number | string | undefined
+}
+
+/**
+ * Makes of a user's `tls` what servers need.
+ *
+ * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_TLS_…` naming the option.
+ */
+export function serverTls(value: unknown, within: string): TlsSetup {
+  const { context, connection } = split('server', value, within)
+  const parsed = parse(serverShape, { ...connection, context }, serverRules, within)
+  // Options in their own right have their protocols in the policy, which names may switch.
+  const alpn = isContextGiven(value) ? (parsed.alpn ?? parsed.ALPNProtocols ?? []) : []
+  const { handshakeTimeoutMs, allowTruncation, maxHandshakes, maxHandshakesWaiting, maxHandshakesPerSecond } = parsed
+  if (maxHandshakesWaiting > 0 && maxHandshakes === 0)
+    throw expected('absent without "maxHandshakes"', maxHandshakesWaiting, nameIn(within, 'maxHandshakesWaiting'))
+  return {
+    context,
+    native: {
+      ...noPeer,
+      context: context.native,
+      ...{ alpn, handshakeTimeoutMs, allowTruncation, maxHandshakes, maxHandshakesWaiting, maxHandshakesPerSecond },
+    },
+    checkIdentity: undefined,
+  }
+}
+
+/** Makes of a user's `tls` what a client needs to connect to `peer`. @throws {SluiceError} likewise. */
+export function clientTls(value: unknown, peer: TlsPeer, within: string): TlsSetup {
+  const { context, connection } = split('client', value === true ? {} : value, within)
+  const parsed = parse(clientShape, { ...connection, context }, clientRules, within)
+  const { handshakeTimeoutMs, allowTruncation, checkServerIdentity, checkCommonName, session } = parsed
+  const host = peer.host?.replace(/\.$/, '')
+  const asked = parsed.serverName ?? parsed.servername
+  const serverName = asked ?? (host === undefined || isIP(host.replace(/%.*$/, '')) !== 0 ? '' : host)
+  const name = parsed.verifyName ?? (asked || host)
+  if (name === undefined && context.input.rejectUnauthorized !== false && context.input.psk === undefined)
+    throw expected('given, to verify the certificate', name, nameIn(within, 'serverName'))
+  return {
+    context,
+    native: {
+      ...noPeer,
+      context: context.native,
+      serverName: serverName.replace(/\.$/, ''),
+      verifyName: checkServerIdentity === undefined ? (name ?? '') : '',
+      alpn: parsed.alpn ?? parsed.ALPNProtocols ?? [],
+      sessionKey: parsed.sessionKey ?? (host === undefined ? '' : `${host}:${peer.port}`),
+      ...{ checkCommonName, session, handshakeTimeoutMs, allowTruncation },
+    },
+    checkIdentity: checkServerIdentity && ((tls) => checkedBy(checkServerIdentity, name ?? '', tls)),
+  }
+}
+
+/** Makes of the options of startTls() what it needs; `byDefault` is the role where none is given. */
+export function startTlsSetup(
+  value: StartTlsOptions | TlsContext,
+  peer: TlsPeer,
+  byDefault: 'server' | 'client',
+): TlsSetup {
+  const input = asInput(value, 'options')
+  const own: Record<string, unknown> = {}
+  const rest: Record<string, unknown> = {}
+  for (const [name, option] of Object.entries(input)) (Object.hasOwn(startTlsShape, name) ? own : rest)[name] = option
+  const { role, discardPlaintext } = parse(startTlsShape, own)
+  const given = rest.context instanceof TlsContext ? rest.context.role : undefined
+  const chosen = role ?? given ?? byDefault
+  const setup = chosen === 'server' ? serverTls(rest, '') : clientTls(rest, peer, '')
+  return { ...setup, native: { ...setup.native, discardPlaintext } }
+}
+
+const noPeer = {
+  serverName: '',
+  verifyName: '',
+  checkCommonName: false,
+  alpn: [] as string[],
+  sessionKey: '',
+  session: undefined,
+  maxHandshakes: 0,
+  maxHandshakesWaiting: 0,
+  maxHandshakesPerSecond: 0,
+  discardPlaintext: false,
+}
+
+// The context, given or made, and the options of connections: those of the context under those given beside it.
+function split(role: 'server' | 'client', value: unknown, within: string): { context: TlsContext; connection: Input } {
+  const input = asInput(value, within || 'options')
+  const { context: given, ...others } = input
+  const where = nameIn(within, 'context')
+  if (given === undefined) {
+    const context = role === 'client' ? clientContext(input, within) : TlsContext.make('server', input, within)
+    return { context, connection: connectionPart(input) }
+  }
+  if (!(given instanceof TlsContext)) throw expected('a TlsContext', given, where)
+  if (given.role !== role) throw expected(`a context of ${role}s`, given, where)
+  return { context: given, connection: overlay(connectionPart(given.input), others) }
+}
+
+function isContextGiven(value: unknown): boolean {
+  return value instanceof TlsContext || (value as { context?: unknown }).context !== undefined
+}
+
+function nameIn(within: string, option: string): string {
+  return within === '' ? option : `${within}.${option}`
+}
+
+function asInput(value: unknown, option: string): Input {
+  if (value instanceof TlsContext) return { context: value }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Input
+  throw expected('options of TLS, or a TlsContext', value, option)
+}
+
+function checkedBy(
+  check: (name: string, certificate: never) => Error | undefined,
+  name: string,
+  tls: ConnectionTls,
+): SluiceError | undefined {
+  if (tls.authorizationError !== undefined || tls.peerCertificate === undefined) return undefined
+  let refusal: unknown
+  try {
+    refusal = check(name, tls.peerCertificate as never)
+  } catch (thrown) {
+    refusal = thrown
+  }
+  if (refusal === undefined) return undefined
+  const told = refusal instanceof Error ? refusal.message : String(refusal)
+  return new SluiceError('TLS_CERTIFICATE_NAME_MISMATCH', {
+    phase: 'handshake',
+    detail: `checkServerIdentity refused the certificate: ${told}`,
+    reason: 'SSL_MISMATCH_SNI',
+    cause: refusal,
+  })
+}
