@@ -12,6 +12,8 @@
     'cflags': ['-O2', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
     'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
     'cflags_cc': ['-std=c++20', '-fno-exceptions', '-fno-rtti', '-fvisibility-inlines-hidden'],
+    # A process without OpenSSL loads the addon too, so its functions are looked up when they are called.
+    'conditions': [['OS!="mac"', {'ldflags': ['-Wl,-z,lazy']}]],
     'xcode_settings': {
       'MACOSX_DEPLOYMENT_TARGET': '11.0',
       'CLANG_CXX_LANGUAGE_STANDARD': 'c++20',

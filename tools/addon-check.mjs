@@ -1,8 +1,10 @@
 // What a cross-compiled addon asks of the system that loads it, read from the file: it cannot be loaded here.
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { nodeHeaders } from './sources.mjs'
 
-/** Symbols that the node executable gives to addons. */
+/** Symbols that the node executable gives to addons, beside those of its OpenSSL. */
 const fromNode = /^_?(napi|node|uv)_/
 
 /**
@@ -19,6 +21,7 @@ export function checkElf(file, { libc, glibcFloor, muslSource }) {
   const foreign = needed.filter((library) => !everywhere.test(library))
   if (foreign.length > 0) throw new Error(`${file} needs ${foreign.join(', ')}`)
 
+  refuseEarlyOpenssl(file)
   // A shared object may link with holes in it.
   const symbols = execFileSync('nm', ['--dynamic', '--undefined-only', file], { encoding: 'utf8' })
   const unversioned = [...symbols.matchAll(/ U (\w+)$/gm)].map(([, name]) => name)
@@ -73,8 +76,30 @@ function readMachO(file) {
 }
 
 function refuseHoles(file, names) {
-  const holes = names.filter((name) => !fromNode.test(name))
+  const openssl = opensslWords()
+  const holes = names.filter((name) => !fromNode.test(name) && !openssl.has(name.replace(/^_/, '')))
   if (holes.length > 0) throw new Error(`${file} lacks ${holes.join(', ')}`)
+}
+
+/**
+ * Throws unless OpenSSL's functions are looked up when they are called: a process without OpenSSL 3 loads the addon too.
+ * Any relocation of them but a jump slot is resolved at load time.
+ */
+function refuseEarlyOpenssl(file) {
+  const said = execFileSync('readelf', ['--wide', '--dynamic', '--relocs', file], { encoding: 'utf8' })
+  if (/\b(BIND_NOW|Flags: .*\bNOW\b)/.test(said)) throw new Error(`${file} binds every function when it is loaded`)
+  const openssl = opensslWords()
+  const early = [...said.matchAll(/ R_\w+_(\w+) +\w+ (\w+)/g)]
+    .filter(([, kind, name]) => !/JUMP_SLOT?$/.test(kind) && openssl.has(name))
+    .map(([, , name]) => name)
+  if (early.length > 0) throw new Error(`${file} needs ${early.join(', ')} when it is loaded`)
+}
+
+/** Every word in the headers of Node's OpenSSL: its functions are among them. */
+function opensslWords() {
+  const folder = join(nodeHeaders(), 'openssl')
+  const headers = readdirSync(folder).filter((name) => name.endsWith('.h'))
+  return new Set(headers.flatMap((name) => readFileSync(join(folder, name), 'utf8').match(/\b[A-Za-z]\w+/g) ?? []))
 }
 
 function labelsOf(assembler) {

@@ -24,7 +24,8 @@ export async function buildNativeTests() {
   const programs = []
   await parallel(tests, async (test) => {
     const output = join(folder, 'tests', basename(test, '.cc'))
-    programs.push(await link({ output, objects: [join(folder, 'objects', `${test}.o`), ...shared], flags: ['-ldl'] }))
+    const flags = ['-ldl', '-lssl', '-lcrypto']
+    programs.push(await link({ output, objects: [join(folder, 'objects', `${test}.o`), ...shared], flags }))
   })
   return programs.sort()
 }

@@ -72,7 +72,8 @@ function linkFlags(target, folder) {
   const exportsFile = join(folder, 'exports.map')
   mkdirSync(folder, { recursive: true })
   writeFileSync(exportsFile, '{ global: napi_register_module_v*; node_api_module_get_api_version_v*; local: *; };\n')
-  return ['-shared', '-s', `-Wl,--version-script=${exportsFile}`]
+  // zig binds everything at load time unless told otherwise, but a process without OpenSSL loads the addon too.
+  return ['-shared', '-s', '-Wl,-z,lazy', `-Wl,--version-script=${exportsFile}`]
 }
 
 function installedZig() {

@@ -23,21 +23,20 @@ enum class TlsClientAuth : uint8_t { none, request, require };
 /// A certificate and its key. Certificate: PEM, leaf first and then its chain, or one DER certificate. Key: PEM
 /// (PKCS#8, PKCS#1 or SEC1, also encrypted) or DER.
 struct TlsKeyPair {
-  std::string certificate;
-  std::string key;
-  std::string passphrase;
+  std::string certificate{};
+  std::string key{};
+  std::string passphrase{};
 };
 
-/// PKCS#12: key, certificate and chain. Its other certificates also become trusted when `ca` is given by nothing else,
-/// as node:tls has it.
+/// PKCS#12 (DER): a key, its certificate and its chain.
 struct TlsPfx {
-  std::string data;
-  std::string passphrase;
+  std::string data{};
+  std::string passphrase{};
 };
 
 struct TlsPsk {
-  std::string identity;  // 1…128 bytes, no NUL
-  std::string key;       // 1…256 bytes
+  std::string identity{};  // 1…128 bytes, no NUL
+  std::string key{};       // 1…256 bytes
 };
 
 /// Who is told the secrets of sessions, one line of NSS key log format without its newline; any thread.
@@ -51,16 +50,16 @@ class TlsKeylogSink {
 /// are those of Mozilla's intermediate guideline 5.7.
 struct TlsOptions {
   /// Own certificates, one per key type (RSA, EC, Ed25519 …): the handshake takes what the peer can verify.
-  std::vector<TlsKeyPair> keys;
-  std::vector<TlsPfx> pfx;
+  std::vector<TlsKeyPair> keys{};
+  std::vector<TlsPfx> pfx{};
 
   /// Trust anchors: each PEM, any number of certificates, or one DER certificate.
-  std::vector<std::string> ca;
+  std::vector<std::string> ca{};
   /// Trust the operating system's store as well: OpenSSL's default paths, and where they are empty the usual bundles.
   /// Without it, and without `ca`, nobody is trusted: binding or TypeScript gives Node's bundled roots as `ca`.
   bool systemTrust = false;
   /// Each PEM or DER. With any, every certificate of a chain needs a current CRL of its issuer.
-  std::vector<std::string> crls;
+  std::vector<std::string> crls{};
   /// Whether a peer that does not verify fails the handshake. Off: the outcome is in TlsSession::verifyResult().
   bool rejectUnauthorized = true;
   /// Servers only.
@@ -70,46 +69,48 @@ struct TlsOptions {
 
   TlsVersion minVersion = TlsVersion::tls12;
   TlsVersion maxVersion = TlsVersion::tls13;
-  std::string ciphers;              // up to TLS 1.2, OpenSSL's list format
-  std::string cipherSuites;         // TLS 1.3, names separated by colons
-  std::string groups;               // X25519MLKEM768 where it exists, X25519, P-256, P-384
-  std::string signatureAlgorithms;  // OpenSSL's default
-  /// OpenSSL's security level, -1 for 2: at least 112 bits, so DH and RSA of 2048.
-  int securityLevel = -1;
+  /// Up to TLS 1.2, in OpenSSL's list format; each item must match something. Names of TLS 1.3 among them mean
+  /// `cipherSuites`, as node:tls has it.
+  std::string ciphers{};
+  std::string cipherSuites{};         // TLS 1.3, names separated by colons
+  std::string groups{};               // X25519MLKEM768 where it exists, X25519, P-256, P-384
+  std::string signatureAlgorithms{};  // OpenSSL's default
+  /// OpenSSL's security level, 0…5. 2 means at least 112 bits, so DH and RSA of 2048. TLS 1.0 and 1.1 need 0.
+  int securityLevel = 2;
   bool honorCipherOrder = false;
 
   /// Protocols, most wanted first, 1…255 bytes each. A server that shares none with a client who offers some refuses it
   /// (RFC 7301).
-  std::vector<std::string> alpn;
+  std::vector<std::string> alpn{};
 
   /// Servers: session tickets, and with which keys. Clients: whether to ask for tickets.
   bool tickets = true;
-  std::shared_ptr<TlsTicketKeys> ticketKeys;  // own random ones
+  std::shared_ptr<TlsTicketKeys> ticketKeys{};  // own random ones
   uint32_t sessionTimeoutS = 300;
   /// Sessions that the server remembers itself, for clients without tickets; 0: none.
   uint32_t sessionCacheCount = 20000;
   /// Sessions and tickets are good for policies of the same context only. Empty: derived from what decides about
   /// clients (clientAuth, rejectUnauthorized, ca, crls, verifyDepth), so that it is the same in every process with the
   /// same policy, and a session made under a weaker policy never skips a stricter one (HP-88).
-  std::string sessionIdContext;
+  std::string sessionIdContext{};
   /// Clients: where sessions are kept; none without it.
-  std::shared_ptr<TlsClientSessions> clientSessions;
+  std::shared_ptr<TlsClientSessions> clientSessions{};
 
   /// Servers: DER OCSP response to staple.
-  std::string ocspResponse;
+  std::string ocspResponse{};
   /// Clients: ask for one.
   bool requestOcsp = false;
 
   /// Servers: the identities they know. Clients: the first is used. With certificates too, PSK is tried first.
-  std::vector<TlsPsk> psks;
-  std::string pskHint;  // TLS 1.2 servers
+  std::vector<TlsPsk> psks{};
+  std::string pskHint{};  // TLS 1.2 servers
 
   /// TLS 1.2: let the peer negotiate again. Off: a client that tries gets `renegotiation`.
   bool allowRenegotiation = false;
   uint32_t maxRenegotiationsPerMinute = 3;
   /// TLS 1.3 (HP-92). 0: no limit.
   uint32_t maxKeyUpdatesPerSecond = 100;
-  /// Records without a byte of data. 0: no limit but OpenSSL's own, 32 in a row.
+  /// Records of data without a byte of it. 0: no limit but OpenSSL's own, 32 in a row.
   uint32_t maxEmptyRecordsPerSecond = 1000;
   /// Bytes that a peer may send until the handshake is done, certificates included.
   uint32_t maxHandshakeBytes = 128 * 1024;
@@ -118,24 +119,24 @@ struct TlsOptions {
   /// without waiting for the rest; 16 KiB after 64 KiB. Off: always 16 KiB.
   bool dynamicRecordSize = true;
 
-  std::shared_ptr<TlsKeylogSink> keylog;
+  std::shared_ptr<TlsKeylogSink> keylog{};
 };
 
 /// What differs between the connections of one policy.
 struct TlsPeerOptions {
   /// Clients: SNI, a DNS name (an IP address is refused by RFC 6066 and not sent). Empty: none.
-  std::string serverName;
+  std::string serverName{};
   /// Clients: whom the certificate must name, by RFC 6125: DNS name, or IP address literal. Empty: anybody.
-  std::string verifyName;
+  std::string verifyName{};
   /// Also take a common name when the certificate has no subject alternative names (deprecated by RFC 6125).
   bool checkCommonName = false;
   /// Replaces the context's, unless empty.
-  std::vector<std::string> alpn;
+  std::vector<std::string> alpn{};
   /// Clients: under which key (usually "host:port") to look for a session and to keep new ones; empty: neither. The
   /// policy and the names above become part of it.
-  std::string sessionKey;
+  std::string sessionKey{};
   /// Clients: a session to resume, DER as TlsSession::session() gives; instead of one from the cache.
-  std::string session;
+  std::string session{};
 };
 
 }  // namespace sluice

@@ -16,8 +16,8 @@ class TlsContext;
 /// which takes a name out of the wildcard of the same context (HP-86). Letters of either case are the same; a dot at
 /// the end is ignored.
 struct TlsServerName {
-  std::string pattern;
-  std::shared_ptr<TlsContext> context;
+  std::string pattern{};
+  std::shared_ptr<TlsContext> context{};
 };
 
 /// Finds the context for a name: exact names come first, then wildcards. Immutable.

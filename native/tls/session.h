@@ -9,13 +9,11 @@
 
 #include "base/clock.h"
 #include "tls/context.h"
-#include "tls/flood_meter.h"
 #include "tls/options.h"
 #include "tls/record_sizer.h"
 #include "tls/tls_error.h"
 
 struct ssl_st;
-struct bio_st;
 
 namespace sluice {
 
@@ -171,15 +169,28 @@ class TlsSession {
 
  private:
   friend struct TlsCallbacks;
+  friend class TlsWireBio;
   enum class Action : uint8_t { handshake, read, write, shutdown };
+  enum class NameChoice : uint8_t { known, unknown, changed, failed };
+  struct Rare;  // facts that most calls do not need
 
   TlsSession(std::shared_ptr<TlsContext> context, std::shared_ptr<const TlsPolicy> policy);
+  TlsResult<void> prepare(const TlsPeerOptions& peer);
+  TlsResult<void> prepareClient(const TlsPeerOptions& peer);
+  TlsResult<void> prepareNames(const TlsPeerOptions& peer);
+  TlsResult<void> prepareResumption(const TlsPeerOptions& peer);
+
   TlsStatus finish(Action action, int result);
+  TlsStatus waitForInput(Action action);
   TlsStatus fail(TlsError error);
-  TlsStatus failFromLibrary(Action action, int sslError);
+  TlsStatus failFromLibrary(Action action);
+  TlsStatus failOverLimit(Action action);
+
   size_t readWire(uint8_t* into, size_t size);
-  void usePolicy(std::shared_ptr<const TlsPolicy> policy, std::string_view serverName);
-  void onMessage(bool sent, int contentType, std::span<const uint8_t> bytes);
+  size_t writeWire(const uint8_t* from, size_t size);
+  NameChoice chooseByName(std::string_view name);
+  void onMessage(bool sent, int contentType, uint8_t firstByte);
+  void countEmptyRecords(uint32_t records, uint32_t filled);
 
   ssl_st* ssl_ = nullptr;
   TlsWire* wire_ = nullptr;
@@ -189,12 +200,14 @@ class TlsSession {
   TimeMs now_ = 0;
   uint64_t wireBytesRead_ = 0, wireBytesWritten_ = 0;
   uint32_t pendingWrite_ = 0;  // plaintext of a record that the wire has not taken whole
-  bool blocked_ = false, wireEnded_ = false, wireFailed_ = false, handshakeDone_ = false;
-  bool sentNotify_ = false, peerEnded_ = false, failed_ = false;
+  uint32_t dataRecordsRead_ = 0;
+  bool madeDataRecord_ = false;  // by the write under way
+  bool blocked_ = false, wireEnded_ = false, wireFailed_ = false, handshakeDone_ = false, isTls13_ = false;
+  bool wantsNotify_ = false, sentNotify_ = false, peerEnded_ = false, failed_ = false;
+  TlsFailure overLimit_ = TlsFailure::none;
   RecordSizer sizer_;
   std::shared_ptr<TlsContext> context_;
-  std::shared_ptr<const TlsPolicy> policy_;  // of the name asked for, after a switch
-  struct Rare;                               // facts that most sessions do not need for long
+  std::shared_ptr<const TlsPolicy> policy_;  // that of the name asked for, once it is known
   std::unique_ptr<Rare> rare_;
 };
 
