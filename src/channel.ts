@@ -1,5 +1,5 @@
 import { Connection } from './connection.js'
-import { type ErrorName, nativeError, SluiceError } from './errors.js'
+import { type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import type { TimeoutKind } from './handlers.js'
 import { isFailure, type NativeChannel, native } from './native/binding.js'
 import * as records from './native/records.js'
@@ -7,6 +7,7 @@ import type { ConnectionSettings } from './settings.js'
 
 const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
 const { eventListenerFailed, eventOpened, eventReleased, eventTimeout, eventTimer } = records
+const { eventHandshakeFailed, eventSecured, eventSecuring } = records
 const { controlInTurn, controlOpCount, controlOutBytes, controlReferenceCount, controlWords } = records
 
 /** What a channel needs to know to start. Sizes in bytes. */
@@ -17,6 +18,7 @@ export interface ChannelOptions {
   receiveChunkBytes: number
   receiveTurnBytes: number
   acceptTurnCount: number
+  handshakeThreads: number
   debug: boolean
   sim?: Record<string, number>
 }
@@ -26,9 +28,13 @@ export interface ChannelListener {
   readonly settings: ConnectionSettings
   accepted(connection: Connection): void
   failed(error: SluiceError): void
+  /** Nobody was told of the connection. */
+  handshakeFailed(error: SluiceError): void
 }
 
 const framesPerThread = 4
+// For what TLS decrypts in a turn; as with the slab, more would not stay in the processor's cache.
+const plainBytes = 262_144
 const recordsPerFrame = 4096
 const recordWords = 4
 const opCapacity = 16_384
@@ -92,14 +98,15 @@ export class Channel {
     const frames = options.threaded ? framesPerThread : 1
     this.threaded = options.threaded
     this.debug = options.debug
-    const slab = new Uint8Array(options.slabBytes * frames)
+    const receiveBytes = options.slabBytes * frames
+    const slab = new Uint8Array(receiveBytes + (options.threaded ? plainBytes / 2 : plainBytes) * frames)
     this.slab = slab.buffer
     this.eventWords = new Int32Array(recordsPerFrame * frames * recordWords)
     const answer = this.native.start({
       engine: options.engine,
       threaded: options.threaded,
       frames,
-      slab,
+      ...{ slab, receiveBytes, handshakeThreads: options.handshakeThreads },
       events: this.eventWords,
       ops: this.ops,
       out: this.out,
@@ -185,6 +192,9 @@ export class Channel {
       case eventListenerFailed:
         this.listeners.get(id)?.failed(this.error(a, b, { phase: 'accept' }))
         return
+      case eventHandshakeFailed:
+        this.listeners.get(id)?.handshakeFailed(secureError(a))
+        return
       case eventOpened:
         this.opened(id, tag, a)
         return
@@ -217,6 +227,12 @@ export class Channel {
         return
       case eventConnected:
         connection.onConnected()
+        return
+      case eventSecured:
+        connection.onSecured()
+        return
+      case eventSecuring:
+        connection.onSecuring()
         return
       case eventTimeout:
         connection.onTimeout(timeoutKinds[a]!, timeoutErrors[timeoutKinds[a]!])
@@ -273,6 +289,7 @@ export class Channel {
   }
 
   private error(word: number, errno: number, facts: { phase?: SluiceError['phase']; address?: string; port?: number }) {
+    if ((word & 0xff) === records.errorTls) return secureError(errno, facts)
     const syscall = native.syscallName(word >>> 8)
     return nativeError({
       ...{ codeName: native.errorName(word & 0xff), errno, syscall },
@@ -421,6 +438,14 @@ export class Channel {
   private giveAllBack(): void {
     for (const reference of [...this.lent.keys()]) this.giveBack(reference)
   }
+}
+
+/** The error of a failed handshake or session, by the number that an event carries. */
+function secureError(number: number, facts: { address?: string; port?: number } = {}): SluiceError {
+  const failure = native.takeTlsFailure(number)
+  if (failure === undefined) return new SluiceError('TLS_FATAL', { phase: 'tls', ...facts })
+  const { address, port } = failure
+  return tlsError(failure, address === '' ? facts : { address, port })
 }
 
 const unattended: ConnectionSettings = {

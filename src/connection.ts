@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { Channel } from './channel.js'
 import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
-import { type ErrorFacts, type ErrorName, nativeError, SluiceError } from './errors.js'
+import { type ErrorFacts, type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
@@ -10,6 +10,7 @@ import { parse } from './options.js'
 import { ConnectionReader } from './reader.js'
 import {
   type CloseOptions,
+  type ConnectionTls,
   type ConnectionSettings,
   type ConnectionTimeouts,
   closeOptions,
@@ -35,6 +36,8 @@ const notWritable = endAsked | closeAsked | destroyed | closed
 // end any more.
 const stashed = 0x100
 const deaf = 0x200
+// startTls() has been called, and what comes is still plaintext.
+const securing = 0x400
 
 /** An event that arrived while its connection was paused. */
 export interface StashedEvent {
@@ -51,6 +54,7 @@ interface Extras {
   finished: (() => void)[]
   closed: ((error?: SluiceError) => void)[]
   connected?: { claim: () => boolean; resolve: () => void; reject: (error: SluiceError) => void }
+  secured?: { tls: ConnectionTls; resolve: () => void; reject: (error: SluiceError) => void }
   destroyError?: SluiceError
   target?: { address: string; port?: number }
   endpoints?: { local?: NativeAddress; remote?: NativeAddress }
@@ -473,10 +477,63 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       this.destroy()
       return
     }
+    const { tls } = this.settings
+    if (tls === undefined) return this.opened()
+    try {
+      this.beginTls(tls)
+    } catch (error) {
+      this.destroy(error as SluiceError)
+    }
+  }
+
+  private opened(): void {
     this.flags &= ~connecting
-    attempt?.resolve()
-    this.extras.connected = undefined
+    const own = extras.get(this)
+    own?.connected?.resolve()
+    if (own !== undefined) own.connected = undefined
     this.handlers.open?.(this as never)
+  }
+
+  /** @internal Secures the connection; resolves when the handshake is done. @throws {SluiceError} of what is wrong. */
+  secure(tls: ConnectionTls): Promise<void> {
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    this.beginTls(tls)
+    return new Promise((resolve, reject) => {
+      this.extras.secured = { tls, resolve, reject }
+    })
+  }
+
+  // Until the channel says `securing` what comes is plaintext, and waits to be judged by onSecuring().
+  private beginTls(tls: ConnectionTls): void {
+    const failure = this.channel.native.startTls(this.slot, this.tag, tls.config)
+    if (failure !== undefined) throw isFailure(failure) ? nativeError(failure) : tlsError(failure)
+    this.hold |= securing
+  }
+
+  /** @internal Data before this came in plaintext: commands smuggled in before the handshake (LE-88). */
+  onSecuring(): void {
+    this.hold &= ~securing
+    const { stash } = this.extras
+    const early = stash.some(({ type }) => type === eventData)
+    if (early && this.extras.secured?.tls.discardPlaintext !== true) {
+      this.destroy(new SluiceError('PLAINTEXT_BEFORE_TLS', { phase: 'tls', ...this.knownRemote() }))
+      return
+    }
+    if (early) this.extras.stash = stash.filter(({ type }) => type !== eventData)
+    if (this.hold === stashed) queueMicrotask(() => this.unstash())
+  }
+
+  /** @internal */
+  onSecured(): void {
+    const secured = extras.get(this)?.secured
+    const error = (secured?.tls ?? this.settings.tls)?.check?.(this as Connection)
+    if (error !== undefined) {
+      this.destroy(error)
+      return
+    }
+    if (secured === undefined) return this.opened()
+    this.extras.secured = undefined
+    secured.resolve()
   }
 
   /** @internal */
@@ -523,6 +580,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       })
       return
     }
+    known?.secured?.reject(error ?? new SluiceError('CLOSED', { phase: 'tls' }))
     known?.drained.splice(0).forEach((wake) => {
       wake()
     })

@@ -70,6 +70,14 @@ export interface ListenerStats {
   accepted: number
   /** Times that accept failed, for example for want of descriptors. */
   acceptFailures: number
+  /** TLS: handshakes that succeeded. */
+  handshakesDone: number
+  /** TLS: handshakes that failed, for whatever reason. */
+  handshakesFailed: number
+  /** TLS: handshakes under way. */
+  handshakesUnderWay: number
+  /** TLS: connections that wait for a handshake, because of `maxHandshakes` or `maxHandshakesPerSecond`. */
+  handshakesWaiting: number
   /** `'waiting'`: a limit is reached; `'backingOff'`: accept failed, and is tried again within a second. */
   state: 'accepting' | 'waiting' | 'backingOff' | 'closed'
 }
@@ -132,6 +140,11 @@ export class Listener implements ChannelListener, AsyncDisposable {
     process.emitWarning(error)
   }
 
+  /** @internal One handshake failed; `handshakeError` wants to know, nobody else. */
+  handshakeFailed(error: SluiceError): void {
+    this.settings.handlers?.handshakeError?.(error)
+  }
+
   /** The connections that no handlers take, in order; ends when the listener closes. */
   [Symbol.asyncIterator](): AsyncIterableIterator<Connection> {
     if (this.settings.handlers !== undefined) {
@@ -155,11 +168,15 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** Counters, summed over all I/O threads. */
   stats(): ListenerStats {
     const each = this.state === 'open' ? this.channels.map(({ native }) => native.listenerStats(this.key)) : []
-    const sum = (key: 'accepted' | 'acceptFailures') => each.reduce((total, stats) => total + stats[key], 0)
+    const sum = (key: Exclude<keyof ListenerStats, 'connections' | 'state'>) => each.reduce((total, stats) => total + stats[key], 0)
     return {
       connections: this.open,
       accepted: sum('accepted'),
       acceptFailures: sum('acceptFailures'),
+      handshakesDone: sum('handshakesDone'),
+      handshakesFailed: sum('handshakesFailed'),
+      handshakesUnderWay: sum('handshakesUnderWay'),
+      handshakesWaiting: sum('handshakesWaiting'),
       state: each.find(({ state }) => state !== 'accepting')?.state ?? (this.state === 'open' ? 'accepting' : 'closed'),
     }
   }

@@ -84,7 +84,7 @@ export class Runtime implements Clock, AsyncDisposable {
         this.channels.push(
           new Channel({
             ...{ engine, threaded: threads > 0, slabBytes, receiveChunkBytes, receiveTurnBytes, acceptTurnCount },
-            ...{ debug, sim },
+            ...{ debug, sim, handshakeThreads: parsed.handshakeThreads },
           }),
         )
       }
@@ -378,7 +378,7 @@ function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): Nati
   return answer
 }
 
-const handlerNames = ['open', 'data', 'drain', 'end', 'timeout', 'error', 'close']
+const handlerNames = ['open', 'handshakeError', 'data', 'drain', 'end', 'timeout', 'error', 'close']
 
 function checkHandlers(handlers: unknown): void {
   if (handlers === undefined) return

@@ -1,5 +1,7 @@
+import type { Connection } from './connection.js'
+import type { SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
-import type { NativeConnectionConfig } from './native/binding.js'
+import type { NativeConnectionConfig, NativeTlsConfig } from './native/binding.js'
 import { boolean, expected, integer, milliseconds, type Shape, withDefault } from './options.js'
 import { type SocketOptions, socketOptions } from './socket-options.js'
 
@@ -63,6 +65,15 @@ export function checkSizes(
     throw expected(`at least "highWaterBytes", ${highWaterBytes}`, hardLimitBytes, 'hardLimitBytes')
 }
 
+/** How one connection is secured. */
+export interface ConnectionTls {
+  config: NativeTlsConfig
+  /** Plaintext that came before the handshake is dropped instead of refused. */
+  discardPlaintext: boolean
+  /** Called when the handshake is done; an error ends the connection. */
+  check?: (connection: Connection) => SluiceError | undefined
+}
+
 /** What the connections of one listener, or one connect(), have in common. */
 export interface ConnectionSettings {
   handlers: ConnectionHandlers<never> | undefined
@@ -70,6 +81,8 @@ export interface ConnectionSettings {
   highWaterBytes: number
   lowWaterBytes: number
   hardLimitBytes: number
+  /** connect(): what secures the connection before it opens. */
+  tls?: ConnectionTls
   /** Called when one of these connections is gone, after its handlers. */
   gone: (() => void) | undefined
 }

@@ -120,6 +120,7 @@ void Network::onCompletion(const Completion& completion) {
     case ended: return onEnded(slot, connection);
     case receiveFailed:
       connection.readSide = ReadSide::failed;
+      if (connection.tls && onWireFailed(slot, connection)) return;
       return beginClosing(slot, connection, CloseMode::normal,
                           connection.error ? connection.error : completion.error);
     case sent: return onSent(slot, connection, completion.length);
@@ -145,8 +146,15 @@ void Network::onConnected(Slot slot, Connection& connection) {
 }
 
 void Network::onReceived(Slot slot, Connection& connection, const Completion& completion) {
+  if (connection.tls) {
+    return onWireData(slot, connection, {loop_.memory().slab.data() + completion.offset, completion.length});
+  }
   if (connection.state != ConnectionState::open) return;  // draining: read and dropped (HP-21)
-  connection.bytesRead += completion.length;
+  emitData(slot, connection, completion.offset, completion.length);
+}
+
+void Network::emitData(Slot slot, Connection& connection, uint32_t offset, uint32_t length) {
+  connection.bytesRead += length;
   if (connection.timers) {
     connection.timers->lastReadMs = loop_.nowMs();
     if (connection.timers->readTold) {
@@ -154,11 +162,15 @@ void Network::onReceived(Slot slot, Connection& connection, const Completion& co
       armTimers(slot, connection);
     }
   }
-  emit(EventType::data, slot, connection, static_cast<int32_t>(completion.offset),
-       static_cast<int32_t>(completion.length));
+  emit(EventType::data, slot, connection, static_cast<int32_t>(offset), static_cast<int32_t>(length));
 }
 
 void Network::onEnded(Slot slot, Connection& connection) {
+  if (connection.tls) return onWireEnded(slot, connection);
+  onPlainEnded(slot, connection);
+}
+
+void Network::onPlainEnded(Slot slot, Connection& connection) {
   if (!connection.live() || connection.readSide != ReadSide::open) return;
   connection.readSide = ReadSide::ended;
   if (connection.state == ConnectionState::open) emit(EventType::end, slot, connection);
@@ -198,6 +210,7 @@ void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, co
     connection.timers.reset();
   }
   dropStaged(connection);
+  if (connection.tls) leaveHandshake(connection);
   engine_.close(slot, mode);
 }
 
@@ -206,6 +219,12 @@ void Network::onClosed(Slot slot, Connection& connection) {
   dropQueue(connection);
   openConnections_--;
   if (connection.gated) leaveGates(connection);
+  const bool unknown = connection.tls && !connection.tls->announced;
+  if (connection.tls) dropLayers(connection);
+  if (unknown) {
+    connection.moveTo(ConnectionState::unused);
+    return engine_.release(slot);
+  }
   emitFailure(EventType::closed, connection.tag, slot, connection.error);
 }
 
@@ -220,6 +239,7 @@ void Network::setPauses(Slot slot, Connection& connection, uint8_t pauses) {
     armTimers(slot, connection);
   }
   engine_.receive(slot, after);
+  if (after && connection.tls && connection.tls->hasInput()) deliverLater(slot, connection);
 }
 
 void Network::destroyAll() {

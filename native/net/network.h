@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -8,6 +9,7 @@
 
 #include "loop/loop.h"
 #include "net/connection.h"
+#include "net/handshake_pool.h"
 #include "net/listener.h"
 
 namespace sluice {
@@ -41,6 +43,13 @@ class Network final : public LoopClient, public GateWaiter {
   Connection* find(Slot slot, uint32_t tag);
   void setTimeouts(Slot slot, Connection& connection, uint32_t readMs, uint32_t writeMs, uint32_t halfClosedMs);
 
+  /// Begins TLS, as client or server by the context's role, over what the connection is now: plain, or TLS already.
+  /// `securing` is told at once, `secured` or `closed` follows. Errors: as TlsSession::create; `closed` unless both
+  /// directions are open.
+  TlsResult<void> startTls(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config);
+  /// Handshakes run on `threads` threads of their own from now on; 0 never comes.
+  void useHandshakeThreads(uint32_t threads);
+
   /// Closes everything at once, for shutdown. Events still come.
   void destroyAll();
   /// To be called after collect(): serves listeners whose gates have opened.
@@ -48,15 +57,19 @@ class Network final : public LoopClient, public GateWaiter {
 
   void onCompletion(const Completion& completion) override;
   void onTimer(Timer& timer) override;
+  void onTurn() override;
+  bool work() const override { return !readable_.empty() || !handshakes_.empty(); }
   void gateOpened() override;
   void gateWanted() override;
 
+  /// Bytes of JavaScript's writes that the kernel has not taken.
+  static size_t unsentBytes(const Connection& connection);
   uint32_t openConnections() const { return openConnections_; }
   /// The index by which events name a failed system call, and back.
   static const char* syscallName(uint32_t index);
 
  private:
-  enum class TimerKind : uint32_t { connection, listener, script };
+  enum class TimerKind : uint32_t { connection, listener, script, handshakes };
   struct Staged {
     const uint8_t* data;
     uint32_t length;
@@ -74,6 +87,7 @@ class Network final : public LoopClient, public GateWaiter {
   void onAcceptFailed(const Completion& completion);
   void onConnected(Slot slot, Connection& connection);
   void onReceived(Slot slot, Connection& connection, const Completion& completion);
+  void emitData(Slot slot, Connection& connection, uint32_t offset, uint32_t length);
   void onEnded(Slot slot, Connection& connection);
   void onSent(Slot slot, Connection& connection, uint32_t length);
   void onSendFailed(Slot slot, Connection& connection, const Error& error);
@@ -82,9 +96,10 @@ class Network final : public LoopClient, public GateWaiter {
   void stage(Slot slot, Connection& connection, const OpRecord& op, OpType type, const uint8_t* data);
   void flushStaged(Slot slot, Connection& connection);
   void destroy(Slot slot, Connection& connection);
-  void queueStaged(Connection& connection, size_t skip);
+  void queueStaged(Connection& connection, ByteQueue& queue, size_t skip);
   void dropStaged(Connection& connection);
   void sendQueued(Slot slot, Connection& connection);
+  void drainQueue(Slot slot, Connection& connection, size_t bytes);
   void afterSending(Slot slot, Connection& connection);
   void countTaken(Slot slot, Connection& connection, size_t bytes);
   void releasePiece(ByteQueue::Owner owner, uint32_t id);
@@ -96,6 +111,46 @@ class Network final : public LoopClient, public GateWaiter {
   void beginClosing(Slot slot, Connection& connection, CloseMode mode, const Error& error);
   void closeIfOver(Slot slot, Connection& connection);
   void setPauses(Slot slot, Connection& connection, uint8_t pauses);
+
+  // Securing: network_securing.cc. Sending through layers: network_encrypting.cc.
+  class WireOut final : public TlsWire {
+   public:
+    explicit WireOut(Network& network) : network_(network) {}
+    size_t take(std::span<const uint8_t> bytes) override;
+    Connection* connection = nullptr;  // whose session is being called
+    std::vector<uint8_t> scratch;      // ciphertext on its way to the engine
+
+   private:
+    Network& network_;
+  };
+  void secureAccepted(Slot slot, Connection& connection, Listener& listener);
+  void beginHandshake(Slot slot, Connection& connection);
+  void queueHandshake(Slot slot, Connection& connection);
+  void serveHandshakes();
+  void serveWaitingHandshakes(Listener& listener);
+  void stepHandshake(Slot slot, Connection& connection);
+  void afterHandshakeStep(Slot slot, Connection& connection, TlsStatus status);
+  void takeBackHandshakes();
+  void onSecured(Slot slot, Connection& connection);
+  void leaveHandshake(Connection& connection);
+  void onWireData(Slot slot, Connection& connection, std::span<const uint8_t> bytes);
+  void onWireEnded(Slot slot, Connection& connection);
+  bool onWireFailed(Slot slot, Connection& connection);
+  void rise(Slot slot, Connection& connection, TlsLayer& layer);
+  void deliverPlain(Slot slot, Connection& connection);
+  void deliverLater(Slot slot, Connection& connection);
+  void onPlainEnded(Slot slot, Connection& connection);
+  void failSecure(Slot slot, Connection& connection, TlsError error);
+  void dropLayers(Connection& connection);
+  Listener* listenerOf(const Connection& connection);
+
+  void encryptStaged(Slot slot, Connection& connection);
+  void encryptQueued(Slot slot, Connection& connection);
+  bool encrypt(Slot slot, Connection& connection, std::span<const uint8_t> bytes, size_t& taken);
+  bool sendWire(Slot slot, Connection& connection);
+  bool sayGoodbye(Slot slot, Connection& connection);
+  void countEncrypted(Slot slot, Connection& connection);
+  void enterLayers(Connection& connection);
 
   ConnectionTimers& timersOf(Slot slot, Connection& connection);
   void armTimers(Slot slot, Connection& connection);
@@ -124,6 +179,12 @@ class Network final : public LoopClient, public GateWaiter {
   std::vector<std::unique_ptr<ByteQueue>> spareQueues_;
   std::atomic<bool> gateOpened_{false}, gateWanted_{false};
   uint32_t openConnections_ = 0;
+  WireOut wireOut_{*this};
+  std::vector<uint8_t> gathered_;                     // small writes on their way into one record
+  std::vector<std::pair<Slot, uint32_t>> readable_;   // sessions with plaintext that found no room, or was resumed
+  std::deque<std::pair<Slot, uint32_t>> handshakes_;  // those that can go on
+  std::vector<std::unique_ptr<TlsLayer>> orphans_;    // of closed connections, while the pool has their sessions
+  std::unique_ptr<HandshakePool> pool_;               // last: its threads end first
 };
 
 }  // namespace sluice

@@ -64,6 +64,10 @@ void Network::onConnectionTimer(Slot slot, Connection& connection) {
   ConnectionTimers& timers = *connection.timers;
   const TimeMs now = loop_.nowMs();
   if (timers.stateDeadlineMs != 0 && timers.stateDeadlineMs <= now) {
+    if (connection.tls && connection.state == ConnectionState::open) {
+      return failSecure(slot, connection,
+                        {.failure = TlsFailure::timeout, .stage = TlsStage::handshake, .reason = "SSL_TIMEOUT"});
+    }
     const bool connecting = connection.state == ConnectionState::connecting;
     const Error error = connecting ? Error{ErrorCode::connectTimeout} : connection.error;
     return beginClosing(slot, connection, CloseMode::normal, error);
@@ -98,6 +102,11 @@ void Network::onTimer(Timer& timer) {
     case TimerKind::listener:
       for (auto& listener : listeners_) {
         if (listener->key == id) refill(*listener);
+      }
+      break;
+    case TimerKind::handshakes:
+      for (auto& listener : listeners_) {
+        if (listener->key == id) serveWaitingHandshakes(*listener);
       }
       break;
     case TimerKind::script:

@@ -51,6 +51,10 @@ export interface NativeChannelOptions {
   control: Int32Array
   references: (Uint8Array | undefined)[]
   batch: (first: number, count: number) => void
+  /** Of the slab, the engine's; the rest is for what layers make of received bytes. */
+  receiveBytes: number
+  /** Threads for handshakes; 0 for none. */
+  handshakeThreads: number
   receiveChunkBytes: number
   receiveTurnBytes: number
   acceptTurnCount: number
@@ -63,6 +67,7 @@ export interface NativeListenOptions extends NativeConnectionConfig {
   host?: string
   port?: number
   path?: string
+  tls?: NativeTlsConfig
   backlog: number
   ipv6Only: boolean
   reusePort: boolean
@@ -242,11 +247,30 @@ export interface NativeChannel {
   listenerStats(key: number): {
     accepted: number
     acceptFailures: number
+    handshakesDone: number
+    handshakesFailed: number
+    handshakesUnderWay: number
+    handshakesWaiting: number
     state: 'accepting' | 'waiting' | 'backingOff'
   }
   closeListener(key: number): void
   connect(options: NativeConnectOptions): { slot: number; tag: number } | NativeFailure
   adopt(options: NativeConnectionConfig & { fd: number }): { slot: number; tag: number } | NativeFailure
+  /** Begins TLS over what the connection is now; `securing` follows at once. */
+  startTls(slot: number, tag: number, tls: NativeTlsConfig): NativeFailure | NativeTlsFailure | undefined
+  tlsInfo(slot: number, tag: number): NativeTlsInfo | undefined
+  tlsExport(
+    slot: number,
+    tag: number,
+    label: string,
+    lengthBytes: number,
+    context: Uint8Array | undefined,
+  ): Buffer | NativeTlsFailure
+  tlsBinding(slot: number, tag: number, kind: string): Buffer | NativeTlsFailure
+  tlsSession(slot: number, tag: number): Buffer | undefined
+  tlsPeerCertificates(slot: number, tag: number): Buffer[]
+  tlsOwnCertificate(slot: number, tag: number): Buffer | undefined
+  tlsOcspResponse(slot: number, tag: number): Buffer | undefined
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
   setOptions(slot: number, tag: number, options: { options: NativeSocketOptions }): NativeFailure | undefined
   tcpInfo(slot: number, tag: number): Record<string, number> | NativeFailure
@@ -289,6 +313,8 @@ interface NativeBinding {
     family: 0 | 4 | 6,
     callback: (failure: NativeFailure | null, addresses: ResolvedAddress[]) => void,
   ): () => void
+  /** What the failure of this number was; undefined when too many have followed. */
+  takeTlsFailure(number: number): (NativeTlsFailure & { address: string; port: number }) | undefined
   syscallName(index: number): string
   errorName(code: number): string
   errorNames(): string[]
