@@ -119,6 +119,10 @@ export const errorTable = {
     meaning: 'already closed',
     advice: 'The connection, listener or runtime has ended; open a new one.',
   },
+  TLS_FATAL: {
+    meaning: 'TLS failed',
+    advice: 'The text is what OpenSSL said; it is none of the cases that have a code of their own.',
+  },
 
   // Told by the JavaScript side alone.
   INVALID_OPTION: {
@@ -146,12 +150,17 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
+  PLAINTEXT_BEFORE_TLS: {
+    meaning: 'plaintext came in before the handshake',
+    advice:
+      'Perhaps somebody injected it (CVE-2011-0411). `discardPlaintext` of `startTls()` drops it instead of failing.',
+  },
   ADDON_NOT_LOADED: {
     meaning: 'no addon could be loaded for this system',
     advice: 'Thrown by `import` or `require`. The text tells how to build it: `npx node-gyp rebuild` in its folder.',
   },
 
-  // Told by TLS; the same list stands in native/tls/tls_error.h.
+  // Told by TLS; the same list, with TLS_FATAL above, stands in native/tls/tls_error.h.
   TLS_UNAVAILABLE: {
     meaning: 'this process has no OpenSSL 3',
     advice: 'TLS uses the OpenSSL that Node carries; take a Node of nodejs.org. Sockets without TLS work all the same.',
@@ -374,14 +383,6 @@ export const errorTable = {
     meaning: 'written after close_notify',
     advice: '`end()` or `close()` was called before.',
   },
-  TLS_FATAL: {
-    meaning: 'TLS failed',
-    advice: 'The text is what OpenSSL said.',
-  },
-  TLS_PLAINTEXT_BEFORE: {
-    meaning: 'plaintext came in before the handshake',
-    advice: 'Perhaps somebody injected it (CVE-2011-0411). `discardPlaintext` drops it instead of failing.',
-  },
 } as const satisfies Record<string, { meaning: string; advice: string }>
 
 /** A row of {@link errorTable}, e.g. `'ADDRESS_IN_USE'`. */
@@ -398,6 +399,7 @@ export type ErrorPhase =
   | 'connect'
   | 'listen'
   | 'accept'
+  | 'tls'
   | 'handshake'
   | 'read'
   | 'write'

@@ -67,7 +67,6 @@ export interface NativeListenOptions extends NativeConnectionConfig {
   host?: string
   port?: number
   path?: string
-  tls?: NativeTlsConfig
   backlog: number
   ipv6Only: boolean
   reusePort: boolean
@@ -84,7 +83,6 @@ export interface NativeConnectOptions extends NativeConnectionConfig {
   localPort?: number
   options: NativeSocketOptions
   connectTimeoutMs: number
-  tls?: NativeTlsConfig
 }
 
 /** Handles of shared native objects; opaque. */
@@ -276,27 +274,6 @@ export interface NativeChannel {
   tcpInfo(slot: number, tag: number): Record<string, number> | NativeFailure
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
-  /** Shakes hands on an open connection; eventSecured or eventClosed follows. */
-  startTls(slot: number, tag: number, tls: NativeTlsConfig): NativeFailure | NativeTlsFailure | undefined
-  /** Undefined before the handshake is done, and without TLS. */
-  tlsInfo(slot: number, tag: number): NativeTlsInfo | undefined
-  tlsExport(
-    slot: number,
-    tag: number,
-    label: string,
-    lengthBytes: number,
-    context: Uint8Array | undefined,
-  ): Buffer | NativeTlsFailure | undefined
-  tlsBinding(
-    slot: number,
-    tag: number,
-    kind: 'unique' | 'exporter' | 'serverEndPoint',
-  ): Buffer | NativeTlsFailure | undefined
-  /** DER; undefined when there is none to resume. */
-  tlsSession(slot: number, tag: number): Buffer | undefined
-  /** DER, the peer's own first. */
-  tlsPeerCertificates(slot: number, tag: number): Buffer[]
-  tlsOcspResponse(slot: number, tag: number): Buffer | undefined
   stats(): Record<string, number>
   nowMs(): number
   destroyAll(): void

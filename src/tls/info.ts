@@ -6,16 +6,11 @@ import { type CertificateInfo, parseCertificate } from './certificate.js'
 /** How to bind what is said inside a connection to it. Source: RFC 5929, RFC 9266. */
 export type TlsChannelBinding = 'tls-unique' | 'tls-exporter' | 'tls-server-end-point'
 
-const bindings = {
-  'tls-unique': 'unique',
-  'tls-exporter': 'exporter',
-  'tls-server-end-point': 'serverEndPoint',
-} as const
 const bindingName = oneOf(['tls-unique', 'tls-exporter', 'tls-server-end-point'])
 const exportLength = integer({ min: 1, max: 65_535 })
 
 /** What is known of a connection's TLS: `connection.tls`, once the handshake is done. */
-export class ConnectionTls {
+export class TlsInfo {
   private readonly info: NativeTlsInfo
   private readonly channel: NativeChannel
   private readonly slot: number
@@ -130,7 +125,7 @@ export class ConnectionTls {
    * @throws {SluiceError} `ERR_SLUICE_TLS_INVALID_OPTION` where the version of TLS has none; `ERR_SLUICE_CLOSED`
    */
   channelBinding(kind: TlsChannelBinding): Buffer {
-    return answered(this.channel.tlsBinding(this.slot, this.tag, bindings[bindingName.parse(kind, 'kind')]))
+    return answered(this.channel.tlsBinding(this.slot, this.tag, bindingName.parse(kind, 'kind')))
   }
 
   /** All but keys, ready for JSON.stringify. */

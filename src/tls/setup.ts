@@ -1,9 +1,11 @@
 import { isIP } from 'node:net'
+import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
-import type { NativeTlsConfig } from '../native/binding.js'
 import { expected, parse } from '../options.js'
+import type { ConnectionTls } from '../settings.js'
+import type { CertificateInfo } from './certificate.js'
 import { clientContext, TlsContext } from './context.js'
-import type { ConnectionTls } from './info.js'
+import type { TlsInfo } from './info.js'
 import {
   clientRules,
   clientShape,
@@ -17,20 +19,17 @@ import {
 
 type Input = Readonly<Record<string, unknown>>
 
-/** What the connections of one listener, connect() or startTls() need to know of TLS. */
-export interface TlsSetup {
+/** What the connections of one listener, connect() or startTls() need to know of TLS, and the context that is in it. */
+export interface TlsSetup extends ConnectionTls {
   readonly context: TlsContext
-  readonly native: NativeTlsConfig
-  /** Asked when the handshake is done; an error ends the connection. */
-  readonly checkIdentity: ((tls: ConnectionTls) => SluiceError | undefined) | undefined
 }
 
 /** Whom a connection was made to. */
 export interface TlsPeer {
   /** Name or address. */
-  host: string | undefined
+  host?: string
   /** Port or path. */
-  port: number | string | undefined
+  port?: number | string
 }
 
 /**
@@ -44,16 +43,20 @@ export function serverTls(value: unknown, within: string): TlsSetup {
   // Options in their own right have their protocols in the policy, which names may switch.
   const alpn = isContextGiven(value) ? (parsed.alpn ?? parsed.ALPNProtocols ?? []) : []
   const { handshakeTimeoutMs, allowTruncation, maxHandshakes, maxHandshakesWaiting, maxHandshakesPerSecond } = parsed
-  if (maxHandshakesWaiting > 0 && maxHandshakes === 0)
-    throw expected('absent without "maxHandshakes"', maxHandshakesWaiting, nameIn(within, 'maxHandshakesWaiting'))
+  if (maxHandshakesWaiting > 0 && maxHandshakes === 0 && maxHandshakesPerSecond === 0)
+    throw expected(
+      '0 without "maxHandshakes" and "maxHandshakesPerSecond"',
+      maxHandshakesWaiting,
+      nameIn(within, 'maxHandshakesWaiting'),
+    )
   return {
     context,
-    native: {
+    discardPlaintext: false,
+    config: {
       ...noPeer,
       context: context.native,
       ...{ alpn, handshakeTimeoutMs, allowTruncation, maxHandshakes, maxHandshakesWaiting, maxHandshakesPerSecond },
     },
-    checkIdentity: undefined,
   }
 }
 
@@ -70,7 +73,8 @@ export function clientTls(value: unknown, peer: TlsPeer, within: string): TlsSet
     throw expected('given, to verify the certificate', name, nameIn(within, 'serverName'))
   return {
     context,
-    native: {
+    discardPlaintext: false,
+    config: {
       ...noPeer,
       context: context.native,
       serverName: serverName.replace(/\.$/, ''),
@@ -79,7 +83,7 @@ export function clientTls(value: unknown, peer: TlsPeer, within: string): TlsSet
       sessionKey: parsed.sessionKey ?? (host === undefined ? '' : `${host}:${peer.port}`),
       ...{ checkCommonName, session, handshakeTimeoutMs, allowTruncation },
     },
-    checkIdentity: checkServerIdentity && ((tls) => checkedBy(checkServerIdentity, name ?? '', tls)),
+    check: checkServerIdentity && ((connection) => checkIdentity(checkServerIdentity, name ?? '', connection, context)),
   }
 }
 
@@ -97,7 +101,7 @@ export function startTlsSetup(
   const given = rest.context instanceof TlsContext ? rest.context.role : undefined
   const chosen = role ?? given ?? byDefault
   const setup = chosen === 'server' ? serverTls(rest, '') : clientTls(rest, peer, '')
-  return { ...setup, native: { ...setup.native, discardPlaintext } }
+  return { ...setup, discardPlaintext, config: { ...setup.config, discardPlaintext } }
 }
 
 const noPeer = {
@@ -141,24 +145,38 @@ function asInput(value: unknown, option: string): Input {
   throw expected('options of TLS, or a TlsContext', value, option)
 }
 
-function checkedBy(
-  check: (name: string, certificate: never) => Error | undefined,
+function checkIdentity(
+  check: (name: string, certificate: CertificateInfo) => Error | undefined,
   name: string,
-  tls: ConnectionTls,
+  connection: Connection,
+  { input }: TlsContext,
 ): SluiceError | undefined {
-  if (tls.authorizationError !== undefined || tls.peerCertificate === undefined) return undefined
-  let refusal: unknown
+  const tls = connection.tls
+  if (tls === undefined || tls.authorizationError !== undefined || tls.peerCertificate === undefined) return undefined
+  const error = refusal(check, name, tls)
+  if (error === undefined || input.rejectUnauthorized !== false) return error
+  tls.refuse(error)
+  return undefined
+}
+
+function refusal(
+  check: (name: string, certificate: CertificateInfo) => Error | undefined,
+  name: string,
+  tls: TlsInfo,
+): SluiceError | undefined {
+  let cause: unknown
   try {
-    refusal = check(name, tls.peerCertificate as never)
+    cause = check(name, tls.peerCertificate!)
   } catch (thrown) {
-    refusal = thrown
+    cause = thrown
   }
-  if (refusal === undefined) return undefined
-  const told = refusal instanceof Error ? refusal.message : String(refusal)
+  if (cause === undefined) return undefined
+  const told = cause instanceof Error ? cause.message : String(cause)
+  const detail = `checkServerIdentity refused the certificate: ${told}`
   return new SluiceError('TLS_CERTIFICATE_NAME_MISMATCH', {
     phase: 'handshake',
-    detail: `checkServerIdentity refused the certificate: ${told}`,
+    detail,
     reason: 'SSL_MISMATCH_SNI',
-    cause: refusal,
+    cause,
   })
 }
