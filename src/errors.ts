@@ -542,11 +542,11 @@ export function tlsError(failure: NativeTlsFailure, facts: ErrorFacts = {}): Slu
   const row = `TLS_${failure.failure}`
   const name = Object.hasOwn(errorTable, row) ? (row as ErrorName) : 'TLS_FATAL'
   const { meaning } = errorTable[name]
-  const told = option === '' ? meaning : `option "${facts.option ?? option}": ${meaning}`
+  const what = text.startsWith(meaning) ? text : text === '' ? meaning : `${meaning} (${text})`
   return new SluiceError(name, {
     phase: phaseOfStage[stage],
     option: option || undefined,
-    detail: text === '' || text === meaning ? told : `${told} (${text})`,
+    detail: option === '' ? what : `option "${facts.option ?? option}": ${what}`,
     reason: reason || undefined,
     libraryCode: libraryCode || undefined,
     verifyCode: verifyCode || undefined,

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { Connection } from '../connection.js'
-import { SluiceError } from '../errors.js'
+import { type ErrorFacts, SluiceError } from '../errors.js'
 import { expected, parse } from '../options.js'
 import type { ConnectionTls } from '../settings.js'
 import type { CertificateInfo } from './certificate.js'
@@ -153,7 +153,7 @@ function checkIdentity(
 ): SluiceError | undefined {
   const tls = connection.tls
   if (tls === undefined || tls.authorizationError !== undefined || tls.peerCertificate === undefined) return undefined
-  const error = refusal(check, name, tls)
+  const error = refusal(check, name, tls, connection.failureFacts())
   if (error === undefined || input.rejectUnauthorized !== false) return error
   tls.refuse(error)
   return undefined
@@ -163,6 +163,7 @@ function refusal(
   check: (name: string, certificate: CertificateInfo) => Error | undefined,
   name: string,
   tls: TlsInfo,
+  { address, port }: ErrorFacts,
 ): SluiceError | undefined {
   let cause: unknown
   try {
@@ -173,10 +174,6 @@ function refusal(
   if (cause === undefined) return undefined
   const told = cause instanceof Error ? cause.message : String(cause)
   const detail = `checkServerIdentity refused the certificate: ${told}`
-  return new SluiceError('TLS_CERTIFICATE_NAME_MISMATCH', {
-    phase: 'handshake',
-    detail,
-    reason: 'SSL_MISMATCH_SNI',
-    cause,
-  })
+  const facts = { address, port, phase: 'handshake', detail, reason: 'SSL_MISMATCH_SNI', cause } as const
+  return new SluiceError('TLS_CERTIFICATE_NAME_MISMATCH', facts)
 }
