@@ -120,7 +120,7 @@ export const errorTable = {
     advice: 'The connection, listener or runtime has ended; open a new one.',
   },
   TLS_FATAL: {
-    meaning: 'TLS failed',
+    meaning: 'the TLS session failed',
     advice: 'The text is what OpenSSL said; it is none of the cases that have a code of their own.',
   },
 

@@ -29,7 +29,8 @@ export function nativeServerOptions(options: ServerOptions, nameOf: NameOf): Nat
     clientAuth: ['none', 'request', 'require'].indexOf(clientCert),
     honorCipherOrder: options.honorCipherOrder,
     alpn: options.alpn ?? options.ALPNProtocols ?? [],
-    ticketKeys: ticketKeysOf(options.ticketKeys, nameOf('ticketKeys')),
+    ticketKeys:
+      options.ticketKeys === undefined ? undefined : TlsTicketKeys.of(options.ticketKeys, nameOf('ticketKeys')).native,
     sessionCacheCount: options.sessionCacheCount,
     sessionIdContext: options.sessionIdContext ?? '',
     clientSessions: undefined,
@@ -123,15 +124,6 @@ function nodeAuthorities(): string[] {
   const { getCACertificates } = nodeTls as { getCACertificates?: (type: string) => string[] }
   authorities ??= [(getCACertificates?.('default') ?? nodeTls.rootCertificates).join('\n')]
   return authorities
-}
-
-function ticketKeysOf(value: unknown, option: string) {
-  if (value === undefined) return undefined
-  if (value instanceof TlsTicketKeys) return value.native
-  const list = Array.isArray(value) ? value : [value]
-  if (list.length === 0 || !list.every((key) => key instanceof Uint8Array))
-    throw expected('TlsTicketKeys, or keys of 48 or 80 bytes', value, option)
-  return new TlsTicketKeys({ keys: list }, option).native
 }
 
 function sessionsOf(value: unknown, option: string) {

@@ -416,12 +416,12 @@ type Input = Readonly<Record<string, unknown>>
 
 /** Options `base` with `changes` in place of the same ones, also where these go by their other name. */
 export function overlay(base: Input, changes: Input): Input {
+  const given = Object.entries(changes).filter(([, value]) => value !== undefined)
   const merged: Record<string, unknown> = { ...base }
-  for (const [name, value] of Object.entries(changes)) {
-    if (value === undefined) continue
-    for (const pair of rivals) if (pair.includes(name)) for (const rival of pair) delete merged[rival]
-    merged[name] = value
+  for (const pair of rivals) {
+    if (given.some(([name]) => pair.includes(name))) for (const rival of pair) delete merged[rival]
   }
+  for (const [name, value] of given) merged[name] = value
   return merged
 }
 

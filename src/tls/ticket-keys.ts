@@ -17,7 +17,8 @@ export interface TicketKeysOptions {
   keep?: number
 }
 
-const key = {
+/** @internal */
+export const ticketKey = {
   allowed: 'a Uint8Array of 48 or 80 bytes',
   parse(value: unknown, option: string): Uint8Array {
     if (value instanceof Uint8Array && (value.length === 48 || value.length === 80)) return value
@@ -27,7 +28,7 @@ const key = {
 }
 
 const shape = {
-  keys: oneOrMore(key),
+  keys: oneOrMore(ticketKey),
   encryptIndex: optional(integer({ min: 0, max: 15 })),
   rotateEveryMs: optional(milliseconds({ min: 1 })),
   keep: integer({ min: 0, max: 15, default: 2 }),
@@ -48,12 +49,12 @@ export class TlsTicketKeys {
    * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_TLS_BAD_TICKET_KEY` (a name twice, or an index that no
    *   key has).
    */
-  constructor(options?: TicketKeysOptions, /** @internal */ within = '') {
+  constructor(options?: TicketKeysOptions) {
     const parsed = parse(shape, options)
     const made = tlsLibrary().createTicketKeys()
     if (isTlsFailure(made)) throw tlsError(made)
     this.native = made
-    if (parsed.keys !== undefined) this.replace(parsed.keys, parsed.encryptIndex, within || 'keys')
+    if (parsed.keys !== undefined) this.replace(parsed.keys, parsed.encryptIndex, 'keys')
     else if (parsed.encryptIndex !== undefined)
       throw expected('absent without "keys"', parsed.encryptIndex, 'encryptIndex')
     if (parsed.rotateEveryMs !== undefined) {
@@ -73,6 +74,15 @@ export class TlsTicketKeys {
     return TlsTicketKeys.wrap(found)
   }
 
+  /** @internal From the value of an option. */
+  static of(value: unknown, option: string): TlsTicketKeys {
+    if (value instanceof TlsTicketKeys) return value
+    const list = oneOrMore(ticketKey).parse(value, option)!
+    const keys = new TlsTicketKeys()
+    keys.replace(list, undefined, option)
+    return keys
+  }
+
   /** @internal Keys that native code has. */
   static wrap(native: NativeTicketKeys): TlsTicketKeys {
     return Object.assign(Object.create(TlsTicketKeys.prototype) as TlsTicketKeys, { native })
@@ -85,7 +95,7 @@ export class TlsTicketKeys {
 
   /** Replaces all keys, e.g. by those of another process; nothing changes when it throws. */
   set(keys: Uint8Array | Uint8Array[], options?: { encryptIndex?: number }): void {
-    const list = oneOrMore(key).parse(keys, 'keys')!
+    const list = oneOrMore(ticketKey).parse(keys, 'keys')!
     this.replace(list, parse(setShape, options).encryptIndex, 'keys')
   }
 
