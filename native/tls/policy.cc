@@ -261,7 +261,9 @@ class TlsPolicyBuilder {
     digestId();
     uint8_t id[TlsPolicy::idBytes];
     policy_->sessionId({}, id);
-    SSL_CTX_set_session_id_context(context_, id, sizeof id);
+    // A client takes the session that OpenSSL makes of a pre-shared key for a resumed one of another context, unless it
+    // has none itself. What it resumes is kept apart by the keys of its cache.
+    if (isServer_ || options_.psks.empty()) SSL_CTX_set_session_id_context(context_, id, sizeof id);
     SSL_CTX_set_timeout(context_, static_cast<long>(options_.sessionTimeoutS));
     if (!isServer_) {
       const bool keeps = options_.clientSessions != nullptr;

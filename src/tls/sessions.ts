@@ -16,7 +16,7 @@ export class TlsSessions {
     this.native = tlsLibrary().createClientSessions(parse(shape, options).maxKeys)
   }
 
-  /** For how many peers there are sessions. */
+  /** How many there are. */
   get size(): number {
     return tlsLibrary().clientSessionsSize(this.native)
   }
