@@ -10,13 +10,17 @@ import { parse } from './options.js'
 import { ConnectionReader } from './reader.js'
 import {
   type CloseOptions,
-  type ConnectionTls,
   type ConnectionSettings,
   type ConnectionTimeouts,
+  type ConnectionTls,
   closeOptions,
   connectionTimeouts,
 } from './settings.js'
 import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
+import type { TlsContext } from './tls/context.js'
+import { TlsInfo } from './tls/info.js'
+import type { StartTlsOptions } from './tls/options.js'
+import { startTlsSetup } from './tls/setup.js'
 import { connectionWebStreams } from './web-streams.js'
 
 const { eventData, pausedByUser, pausedWithoutReader, wantDrainFlag } = records
@@ -58,6 +62,7 @@ interface Extras {
   destroyError?: SluiceError
   target?: { address: string; port?: number }
   endpoints?: { local?: NativeAddress; remote?: NativeAddress }
+  tls?: TlsInfo
 }
 
 const extras = new WeakMap<object, Extras>()
@@ -292,6 +297,33 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.resumeFor(pausedWithoutReader)
   }
 
+  // ---- TLS
+
+  /** What is known of TLS, once the handshake is done; undefined without TLS. Ask while the connection is open. */
+  get tls(): TlsInfo | undefined {
+    const known = extras.get(this)?.tls
+    if (known !== undefined) return known
+    const { channel, slot, tag } = this
+    const info = channel.native.tlsInfo(slot, tag)
+    if (info === undefined) return undefined
+    this.extras.tls = new TlsInfo(channel.native, slot, tag, info)
+    return this.extras.tls
+  }
+
+  /**
+   * Goes on in TLS, over whatever the connection is now (STARTTLS). What was written before goes out before, in the clear;
+   * resolves when the handshake is done. Plaintext that came in behind the peer's agreement ends the connection with
+   * `ERR_SLUICE_PLAINTEXT_BEFORE_TLS`: read what was agreed on, and nothing more, before calling this.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` and `ERR_SLUICE_TLS_…` of options, with nothing done; those of the
+   *   handshake, which end the connection.
+   */
+  async startTls(options: StartTlsOptions | TlsContext): Promise<void> {
+    const { peer } = this.settings
+    const setup = startTlsSetup(options, peer ?? {}, peer === undefined ? 'server' : 'client')
+    await this.secure(setup)
+  }
+
   // ---- Ending
 
   /**
@@ -478,7 +510,10 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       return
     }
     const { tls } = this.settings
-    if (tls === undefined) return this.opened()
+    if (tls === undefined) {
+      this.opened()
+      return
+    }
     try {
       this.beginTls(tls)
     } catch (error) {
@@ -498,6 +533,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   secure(tls: ConnectionTls): Promise<void> {
     if ((this.flags & notWritable) !== 0) this.refuseWrite()
     this.beginTls(tls)
+    delete this.extras.tls
     return new Promise((resolve, reject) => {
       this.extras.secured = { tls, resolve, reject }
     })
@@ -531,7 +567,10 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       this.destroy(error)
       return
     }
-    if (secured === undefined) return this.opened()
+    if (secured === undefined) {
+      this.opened()
+      return
+    }
     this.extras.secured = undefined
     secured.resolve()
   }

@@ -23,4 +23,31 @@ export type { AdoptOptions, CloseOptions, ConnectionOptions, ConnectionTimeouts 
 export type { ShutdownOptions } from './shutdown.js'
 export type { SimulationOptions } from './simulation.js'
 export type { SocketOptions } from './socket-options.js'
+export {
+  type CertificateAndKey,
+  type CertificateInfo,
+  type CertificateOptions,
+  type CrlOptions,
+  createCertificate,
+  createCrl,
+  parseCertificate,
+} from './tls/certificate.js'
+export { TlsContext, type TlsServerNames } from './tls/context.js'
+export type { TlsChannelBinding, TlsInfo } from './tls/info.js'
+export { type TlsFeatures, tlsFeatures } from './tls/library.js'
+export type {
+  StartTlsOptions,
+  StartTlsRoleOptions,
+  TlsClientOptions,
+  TlsEncryptedKey,
+  TlsEncryptedPfx,
+  TlsOptions,
+  TlsPreSharedKey,
+  TlsServerOptions,
+  TlsVersion,
+} from './tls/options.js'
+export type { PemOrDer } from './tls/parsers.js'
+export { createSelfSigned, type SelfSigned, type SelfSignedOptions } from './tls/self-signed.js'
+export { TlsSessions } from './tls/sessions.js'
+export { type TicketKeysOptions, TlsTicketKeys } from './tls/ticket-keys.js'
 export type { ConnectionWebStreams } from './web-streams.js'

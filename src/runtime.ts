@@ -11,10 +11,18 @@ import { isFailure, type NativeAddress, type NativeGate, type NativeListenOption
 import { expected, integer, type Parsed, parse } from './options.js'
 import { type ResolvedAddress, resolveHost } from './resolve.js'
 import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
-import { type AdoptOptions, adoptOptions, checkSizes, nativeConfigOf, settingsOf } from './settings.js'
+import {
+  type AdoptOptions,
+  adoptOptions,
+  type ConnectionSettings,
+  checkSizes,
+  nativeConfigOf,
+  settingsOf,
+} from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
 import { parseSimulation } from './simulation.js'
 import { encodeSocketOptions } from './socket-options.js'
+import { clientTls, serverTls } from './tls/setup.js'
 
 /** Counters of a runtime, summed over its loops. */
 export interface RuntimeStats {
@@ -112,6 +120,7 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('listen')
     if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
+    const tls = parsed.tls === undefined ? undefined : serverTls(parsed.tls, 'tls')
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
@@ -122,12 +131,13 @@ export class Runtime implements Clock, AsyncDisposable {
       reusePort: parsed.reusePort,
       options: encodeSocketOptions(parsed, 'listener'),
       gates,
+      tls: tls?.config,
     }
     const bound = await this.bind(parsed, common)
     this.bindOtherLoops(bound, parsed, common)
     const unlinkPath = parsed.path === undefined || parsed.path.startsWith('\0') ? undefined : parsed.path
     const listener = new Listener(
-      ...([this.channels, common.key, bound, settings, unlinkPath, parsed.signal] as const),
+      ...([this.channels, common.key, bound, settings, tls?.context, unlinkPath, parsed.signal] as const),
       (gone) => this.listeners.delete(gone),
     )
     for (const channel of this.channels) channel.listeners.set(common.key, listener)
@@ -150,7 +160,9 @@ export class Runtime implements Clock, AsyncDisposable {
     checkSizes(parsed)
     checkHandlers(handlers)
     this.refuseClosed('connect')
-    const { signal } = parsed
+    const { signal, host, port, path } = parsed
+    const peer = { host: path === undefined ? host : 'localhost', port: path ?? port }
+    const tls = parsed.tls === undefined || parsed.tls === false ? undefined : clientTls(parsed.tls, peer, 'tls')
     // Aborted by the caller's signal, or by the runtime's end: a name may take longer to resolve than the runtime lives.
     const controller = new AbortController()
     const follow = () => controller.abort(signal!.reason)
@@ -160,6 +172,7 @@ export class Runtime implements Clock, AsyncDisposable {
     try {
       return (await this.race(
         parsed,
+        { peer, tls },
         handlers as ConnectionHandlers | undefined,
         controller.signal,
       )) as Connection<Data>
@@ -171,11 +184,14 @@ export class Runtime implements Clock, AsyncDisposable {
 
   private async race(
     parsed: Parsed<typeof connectOptions>,
+    { peer, tls }: Pick<ConnectionSettings, 'peer' | 'tls'>,
     handlers: ConnectionHandlers | undefined,
     signal: AbortSignal,
   ): Promise<Connection> {
     const { host, port, path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+    settings.tls = tls
+    settings.peer = peer
     const channel = this.pickChannel()
     const clock = channel
     const addresses: (ResolvedAddress & { path?: string })[] =

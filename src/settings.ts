@@ -4,6 +4,7 @@ import type { ConnectionHandlers } from './handlers.js'
 import type { NativeConnectionConfig, NativeTlsConfig } from './native/binding.js'
 import { boolean, expected, integer, milliseconds, type Shape, withDefault } from './options.js'
 import { type SocketOptions, socketOptions } from './socket-options.js'
+import type { TlsPeer } from './tls/setup.js'
 
 const maxBytes = 1_073_741_824
 
@@ -83,6 +84,8 @@ export interface ConnectionSettings {
   hardLimitBytes: number
   /** connect(): what secures the connection before it opens. */
   tls?: ConnectionTls
+  /** connect(): whom it was asked for. */
+  peer?: TlsPeer
   /** Called when one of these connections is gone, after its handlers. */
   gone: (() => void) | undefined
 }
