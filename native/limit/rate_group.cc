@@ -170,6 +170,9 @@ void RateGroup::deal(Direction direction) {
   Flow& flow = this->flow(direction);
   int64_t left = flow.waiting.empty() ? 0 : usable(direction);
   if (left >= threshold()) {
+    // At the first deal of a tick those who always want more are all here.
+    if (flow.dealtTick != tick()) flow.least = std::max(flow.least, flow.waiting.first().had);
+    flow.dealtTick = tick();
     // Those who are active and do not wait now will ask again in this tick: theirs is kept for them. `fair` is what each
     // would have had if all of it was dealt out so that all had the same.
     const uint32_t waiting = flow.waiting.size();
@@ -185,7 +188,6 @@ void RateGroup::deal(Direction direction) {
       // What would be too little for anybody else goes along.
       const int64_t given = std::min(left - part < threshold() ? left : part, lane.wanted);
       flow.waiting.remove(lane);
-      if (lane.had <= fair) flow.least = std::max(flow.least, lane.had);
       expire(lane);
       lane.grant += given;
       lane.had = sum(lane.had, given);

@@ -115,7 +115,8 @@ class RateGroup final : public RateNode, public std::enable_shared_from_this<Rat
     std::atomic<uint32_t> active{0};  // members that moved something in this tick
     // Under the lock:
     RateQueue waiting;
-    int64_t least = 0;    // what the one had who was served last: nobody active had less
+    int64_t least = 0;  // nobody counts as having had less, but for one part of minShare
+    uint32_t dealtTick = 0;
     int64_t granted = 0;  // in this tick, and not used yet
     int64_t resetAt = 0;  // `moved` at the last reset of the totals
     int64_t metered = 0;  // `moved` when the meter looked
