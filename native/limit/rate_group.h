@@ -94,6 +94,8 @@ class RateGroup final : public RateNode, public std::enable_shared_from_this<Rat
   /// The latest time that anybody told it: virtual clocks have no other.
   TimeMs lastMs() const { return lastMs_.load(std::memory_order_relaxed); }
 
+  /// When the current tick ends.
+  TimeMs nextTickMs() const { return nextMs_.load(std::memory_order_relaxed); }
   /// Deals out what there is. To be called at the time that RateMember::request() named, and again when it says so.
   /// Never: nobody waits.
   TimeMs serve(TimeMs now);

@@ -12,8 +12,7 @@ void RateMailbox::put(const Note& note) {
   std::lock_guard lock(mutex_);
   notes_.push_back(note);
   note.member->noted_ = true;
-  if (filled_.exchange(true, std::memory_order_acq_rel)) return;
-  wake_(context_);
+  if (!filled_.exchange(true, std::memory_order_acq_rel) && !closed_) wake_(context_);
 }
 
 void RateMailbox::take(std::vector<Note>& notes) {
@@ -21,6 +20,11 @@ void RateMailbox::take(std::vector<Note>& notes) {
   notes.swap(notes_);
   for (const Note& note : notes) note.member->noted_ = false;
   filled_.store(false, std::memory_order_release);
+}
+
+void RateMailbox::close() {
+  std::lock_guard lock(mutex_);
+  closed_ = true;
 }
 
 void RateMailbox::forget(const RateMember* member) {
@@ -92,6 +96,20 @@ RateMember::Answer RateMember::request(Direction direction, int64_t wanted, Time
   return {0, group.readyAtMs(direction)};
 }
 
+int64_t RateMember::allowance(Direction direction, TimeMs now) {
+  std::lock_guard lock(parent_->tree_->mutex);
+  parent_->advanceAll(now);
+  return std::max<int64_t>(0, permitted(direction));
+}
+
+int64_t RateMember::usual(Direction direction) const {
+  int64_t bytes = rateLimitMax;
+  for (const RateGroup* group = parent_.get(); group && !group->dissolved(); group = group->parent_.get()) {
+    bytes = std::min(bytes, group->flow(direction).share.load(std::memory_order_relaxed));
+  }
+  return bytes;
+}
+
 // What it took of this tick beyond its part, before anything was scarce.
 int64_t RateMember::takenBeyond(Direction direction) {
   const RateGroup::Flow& flow = parent_->flow(direction);
@@ -153,7 +171,7 @@ void RateMember::withdraw(Direction direction) {
 }
 
 void RateMember::granted(Direction direction) {
-  if (parent_->tree_->asking != this) mailbox_.put({this, direction});
+  if (parent_->tree_->asking != this) mailbox_.put({this, id_, direction});
 }
 
 }  // namespace sluice

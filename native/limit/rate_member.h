@@ -11,7 +11,8 @@ namespace sluice {
 class RateMailbox {
  public:
   struct Note {
-    RateMember* member;
+    RateMember* member;  // may be gone when the note before has been dealt with
+    uint32_t id;
     Direction direction;
   };
   /// `wake` is called from any thread, with a group locked, when there is a first note: it makes the loop's thread
@@ -20,6 +21,8 @@ class RateMailbox {
 
   /// The loop's thread: moves the notes to `notes`, which is empty.
   void take(std::vector<Note>& notes);
+  /// Nobody is woken from now on.
+  void close();
   bool empty() const { return !filled_.load(std::memory_order_acquire); }
 
  private:
@@ -32,6 +35,7 @@ class RateMailbox {
   std::mutex mutex_;
   std::vector<Note> notes_;
   std::atomic<bool> filled_{false};
+  bool closed_ = false;
 };
 
 /// One connection's place in a group.
@@ -53,6 +57,10 @@ class RateMember final : public RateNode {
   };
   /// Asks for up to `wanted` bytes, and waits in the group's queue where there is nothing.
   Answer request(Direction direction, int64_t wanted, TimeMs now);
+  /// What may move, with what it has been granted; asks for nothing.
+  int64_t allowance(Direction direction, TimeMs now);
+  /// A guess at what request() will give: its part of a tick.
+  int64_t usual(Direction direction) const;
   /// Bytes have moved. Negative ones had been counted, and have not.
   void spend(Direction direction, int64_t bytes);
   /// It has no use for what is left of its grant: others may have it.

@@ -62,6 +62,15 @@ enum ControlWord : int {
 enum class TimeoutKind : uint8_t { read = 1, write, halfClosed };
 
 /// Why a connection does not read; any reason suffices (LE-40).
-enum PauseReason : uint8_t { pausedByUser = 1, pausedByStream = 2, pausedByQueue = 4, pausedWithoutReader = 8 };
+enum PauseReason : uint8_t {
+  pausedByUser = 1,
+  pausedByStream = 2,
+  pausedByQueue = 4,
+  pausedWithoutReader = 8,
+  // JavaScript knows nothing of these:
+  pausedByRate = 16,    // its own bucket is empty
+  pausedByGroup = 32,   // the group has nothing for it
+  pausedForGroup = 64,  // nobody has said yet which group it belongs to
+};
 
 }  // namespace sluice

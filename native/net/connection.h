@@ -8,6 +8,7 @@
 #include "buffer/byte_queue.h"
 #include "engine/engine.h"
 #include "loop/records.h"
+#include "net/connection_limit.h"
 
 namespace sluice {
 
@@ -40,6 +41,7 @@ struct ConnectionTimers {
 struct Connection {
   std::unique_ptr<ByteQueue> queue;  // taken from JavaScript, not yet by the kernel; null when empty
   std::unique_ptr<ConnectionTimers> timers;
+  std::unique_ptr<ConnectionLimit> limit;
   uint64_t bytesRead = 0, bytesWritten = 0;
   Error error{};             // why it ends; told with `closed`
   uint32_t tag = 0;          // generation << 8
@@ -56,6 +58,7 @@ struct Connection {
   bool gated : 1 = false;  // holds a place in its listener's gates
 
   bool reading() const { return state == ConnectionState::open && readSide == ReadSide::open && pauses == 0; }
+  bool sendHeld() const { return limit && limit->sendHolds != 0; }
   bool live() const { return state == ConnectionState::open || state == ConnectionState::draining; }
 
   /// The only line that writes `state`.

@@ -6,6 +6,7 @@
 #include "base/timer_wheel.h"
 #include "engine/engine.h"
 #include "net/accept_gate.h"
+#include "net/connection_limit.h"
 
 namespace sluice {
 
@@ -14,6 +15,7 @@ struct ConnectionConfig {
   uint32_t readTimeoutMs = 0, writeTimeoutMs = 0, halfClosedTimeoutMs = 0;  // 0: none
   uint32_t lowWaterBytes = 0;
   bool startPaused = false;  // nobody reads yet
+  RateBinding rate;
 
   bool hasTimeouts() const { return (readTimeoutMs | writeTimeoutMs | halfClosedTimeoutMs) != 0; }
 };

@@ -55,6 +55,7 @@ void Network::onAccepted(const Completion& completion) {
   const Slot slot = completion.socket;
   Connection& connection = start(slot, ConnectionState::open, listener.connections);
   connection.listenerKey = listener.key;
+  bindRate(slot, connection, listener.connections.rate, nullptr);
   listener.accepted++;
   listener.backOffMs = 0;
   emit(EventType::opened, slot, connection, static_cast<int32_t>(listener.key));
@@ -136,6 +137,7 @@ void Network::gateWanted() {
 }
 
 void Network::serveWaiting() {
+  if (!rateMail_.empty()) takeGrants();
   std::vector<Listener*> yielding;
   if (gateWanted_.load(std::memory_order_relaxed) && gateWanted_.exchange(false)) {
     for (auto& listener : listeners_) {

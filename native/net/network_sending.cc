@@ -9,6 +9,12 @@ namespace {
 // An engine that defers completes a send when all of it has left. Without this bound neither the low-water mark nor the
 // write timeout would see the progress of a large one.
 constexpr size_t deferredSendBytes = 256 * 1024;
+
+size_t sizeOf(const iovec* pieces, int count) {
+  size_t size = 0;
+  for (int i = 0; i < count; i++) size += pieces[i].iov_len;
+  return size;
+}
 }  // namespace
 
 void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span<const uint8_t* const> references) {
@@ -127,7 +133,9 @@ void Network::flushStaged(Slot slot, Connection& connection) {
       pieces[count++] = {const_cast<uint8_t*>(piece.data), piece.length};
       total += piece.length;
     }
+    if (connection.limit && maySend(connection, total) < total) break;  // sendQueued() sends what may be sent
     const SendResult result = engine_.send(slot, pieces, count);
+    if (connection.limit) noteSend(connection, result, total);
     countTaken(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
     if (result.taken == total) {
@@ -181,8 +189,12 @@ void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
   while (connection.queue && !connection.sending) {
     iovec pieces[Engine::maxSendPieces];
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, defers_ ? deferredSendBytes : SIZE_MAX);
+    size_t most = defers_ ? deferredSendBytes : SIZE_MAX;
+    if (connection.limit) most = std::min(most, maySend(connection, std::min(most, connection.queue->sizeBytes())));
+    if (most == 0) break;  // resumeSending() goes on
+    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
     const SendResult result = engine_.send(slot, pieces, count);
+    if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
     if (result.taken > 0) {
       countTaken(slot, connection, result.taken);
       connection.queue->drain(result.taken,
@@ -198,6 +210,7 @@ void Network::sendQueued(Slot slot, Connection& connection) {
 
 void Network::onSent(Slot slot, Connection& connection, uint32_t length) {
   connection.sending = false;
+  if (connection.limit) settleSend(connection, length);
   if (length > 0) {
     countTaken(slot, connection, length);
     if (connection.queue) {
@@ -212,6 +225,7 @@ void Network::onSent(Slot slot, Connection& connection, uint32_t length) {
 
 // Tells of room, and lets a pending end go out once nothing is before it.
 void Network::afterSending(Slot slot, Connection& connection) {
+  if (connection.limit) releaseSend(connection);
   const size_t left = connection.queue ? connection.queue->sizeBytes() : 0;
   if (connection.wantDrain && left <= connection.lowWaterBytes) {
     connection.wantDrain = false;
@@ -240,6 +254,7 @@ void Network::endWriting(Slot slot, Connection& connection) {
 // What the peer sent before it went away is still delivered; only then the failure is told (HP-12).
 void Network::onSendFailed(Slot slot, Connection& connection, const Error& error) {
   connection.sending = false;
+  if (connection.limit) settleSend(connection, 0);
   connection.writeSide = WriteSide::failed;
   if (!connection.error) connection.error = error;
   dropStaged(connection);
