@@ -5,6 +5,7 @@
 
 #include "binding/channel.h"
 #include "binding/gates.h"
+#include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
 #include "binding/values.h"
 
@@ -101,6 +102,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorName", Napi::Function::New(env, errorName));
   exports.Set("errorNames", Napi::Function::New(env, errorNames));
   exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
+  rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   return exports;
 }

@@ -314,6 +314,14 @@ void RateGroup::configure(const RateLimit& limit, int64_t minShare, TimeMs now) 
   }
 }
 
+void RateGroup::restartClock(TimeMs now) {
+  std::lock_guard lock(tree_->mutex);
+  clock_.restart(limit_.tickMs, now);
+  tick_.store(clock_.tick(), std::memory_order_relaxed);
+  nextMs_.store(clock_.nextMs(), std::memory_order_relaxed);
+  lastMs_.store(now, std::memory_order_relaxed);
+}
+
 void RateGroup::debit(Direction direction, int64_t bytes, TimeMs now) {
   std::lock_guard lock(tree_->mutex);
   advanceAll(now);

@@ -81,6 +81,8 @@ class RateGroup final : public RateNode, public std::enable_shared_from_this<Rat
 
   /// Replaces the limit and the least share. Levels above the new burst are cut, nothing is added for it (LE-28).
   void configure(const RateLimit& limit, int64_t minShare, TimeMs now);
+  /// Goes on by another clock, where `now` is the time: one that differs from the system's.
+  void restartClock(TimeMs now);
   /// Bytes that moved elsewhere count here as well; negative ones are credit (LE-30).
   void debit(Direction direction, int64_t bytes, TimeMs now);
   /// Lets all members go: they are bound neither by it nor by its parents any more, and not counted (D3).
