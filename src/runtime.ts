@@ -11,7 +11,7 @@ import { isFailure, type NativeAddress, type NativeGate, type NativeListenOption
 import { expected, integer, type Parsed, parse } from './options.js'
 import { type ResolvedAddress, resolveHost } from './resolve.js'
 import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
-import { type AdoptOptions, adoptOptions, checkSizes, nativeConfigOf, settingsOf } from './settings.js'
+import { type AdoptOptions, adoptOptions, checkSizes, nativeConfigOf, nativeRatesOf, settingsOf } from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
 import { parseSimulation } from './simulation.js'
 import { encodeSocketOptions } from './socket-options.js'
@@ -114,6 +114,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, this.channels[0]!),
       key: this.nextKey++,
       backlog: parsed.backlog,
       ipv6Only: parsed.ipv6Only,
@@ -176,6 +177,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const channel = this.pickChannel()
     const clock = channel
+    const rates = nativeRatesOf(parsed, channel)
     const addresses: (ResolvedAddress & { path?: string })[] =
       path !== undefined
         ? [{ address: path, family: 4, path }]
@@ -188,6 +190,7 @@ export class Runtime implements Clock, AsyncDisposable {
       const target: ErrorFacts = to.path === undefined ? { address: to.address, port } : { address: to.path }
       const answer = channel.native.connect({
         ...nativeConfigOf(parsed, handlers === undefined),
+        ...rates,
         ...(to.path === undefined ? { host: to.address, port } : { path: to.path }),
         ...{ localAddress: parsed.localAddress, localPort: parsed.localPort, connectTimeoutMs: 0 },
         options: encodeSocketOptions(parsed, 'connection'),
@@ -225,11 +228,16 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('connect')
     const channel = this.pickChannel()
-    const answer = channel.native.adopt({ ...nativeConfigOf(parsed, handlers === undefined), fd: parsed.fd })
+    const answer = channel.native.adopt({
+      ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, channel),
+      fd: parsed.fd,
+    })
     if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect' })
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
+    connection.findRateLimitGroup()
     return connection as Connection<Data>
   }
 
