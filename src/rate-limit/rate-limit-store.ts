@@ -68,20 +68,18 @@ export class MemoryRateLimitStore implements RateLimitStore {
     const own = sharers.get(sharer) ?? { demand: { read: 0, write: 0 }, part: { read: 0, write: 0 }, seenMs: now }
     sharers.set(sharer, own)
     own.seenMs = now
-    own.demand = { read: demand.readBytes, write: demand.writeBytes }
+    // Sharers may have slices of different lengths, so all is kept per second.
+    const slices = 1000 / sliceMs
+    own.demand = { read: demand.readBytes * slices, write: demand.writeBytes * slices }
     const others = [...sharers.values()].filter((each) => each !== own)
-    const part = (direction: Direction, perSecond: number) => {
-      const capacity = (perSecond * sliceMs) / 1000
+    const part = (direction: Direction, capacity: number) => {
+      if (capacity === Infinity) return Infinity
       const taken = others.reduce((sum, other) => sum + other.part[direction], 0)
-      const fair = fairPart(
-        own.demand[direction],
-        others.map((other) => other.demand[direction]),
-        capacity,
-      )
-      return perSecond === Infinity ? Infinity : Math.max(0, Math.min(fair, capacity - taken))
+      const demands = others.map((other) => other.demand[direction])
+      return Math.max(0, Math.min(fairPart(own.demand[direction], demands, capacity), capacity - taken))
     }
     own.part = { read: part('read', rates.readBytesPerSecond), write: part('write', rates.writeBytesPerSecond) }
-    return { readBytes: own.part.read, writeBytes: own.part.write, sharers: sharers.size }
+    return { readBytes: own.part.read / slices, writeBytes: own.part.write / slices, sharers: sharers.size }
   }
 
   async release(name: string, sharer: string): Promise<void> {
