@@ -18,6 +18,8 @@ import {
   checkSizes,
   nativeConfigOf,
   nativeRatesOf,
+  type PairOptions,
+  pairOptions,
   settingsOf,
 } from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
@@ -258,6 +260,40 @@ export class Runtime implements Clock, AsyncDisposable {
     channel.adoptConnection(connection)
     connection.findRateLimitGroup()
     return connection as Connection<Data>
+  }
+
+  /**
+   * Two connections that are connected to each other, in memory: each is all that a connection is, but for addresses and
+   * socket options. Both are open when this returns; their `open` handlers are not called. Source: LE-60…66.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_CONNECTION_LIMIT`.
+   */
+  pair<First = unknown, Second = unknown>(
+    options?: PairOptions,
+    first?: ConnectionHandlers<First>,
+    second?: ConnectionHandlers<Second>,
+  ): [Connection<First>, Connection<Second>] {
+    const parsed = parse(pairOptions, options)
+    checkSizes(parsed)
+    checkHandlers(first)
+    checkHandlers(second)
+    this.refuseClosed('connect')
+    const channel = this.pickChannel()
+    const { bufferBytes, endOnDestroy } = parsed
+    const configOf = (handlers: unknown) => ({
+      ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, channel),
+    })
+    const answer = channel.native.pair({ bufferBytes, endOnDestroy }, configOf(first), configOf(second))
+    if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect' })
+    return [first, second].map((handlers, i) => {
+      const { slot, tag } = answer[i]!
+      const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+      const connection = new Connection(channel, slot, tag, settings)
+      channel.adoptConnection(connection)
+      connection.findRateLimitGroup()
+      return connection
+    }) as unknown as [Connection<First>, Connection<Second>]
   }
 
   // ---- Time

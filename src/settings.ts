@@ -64,6 +64,22 @@ export const adoptOptions = {
   fd: integer({ min: 0, max: 2_147_483_647 }),
 } satisfies Shape<AdoptOptions>
 
+/** What the two ends of a pair have in common. */
+export interface PairOptions extends Omit<ConnectionOptions, keyof SocketOptions> {
+  /** Bytes on the way in one direction, 1 to 1 073 741 824; what is written beyond is queued at the writer, as with a
+   *  socket. Default 65 536. Source: LE-61. */
+  bufferBytes?: number
+  /** `destroy()` of one end is `ERR_SLUICE_CONNECTION_RESET` for the other. Otherwise that one is not told, and what it
+   *  writes is dropped. `end()`, `close()` and `reset()` are told either way. Default false. Source: D10, LE-63. */
+  endOnDestroy?: boolean
+}
+
+export const pairOptions = {
+  ...flowOptions,
+  bufferBytes: integer({ min: 1, max: maxBytes, default: 65_536 }),
+  endOnDestroy: boolean({ default: false }),
+} satisfies Shape<PairOptions>
+
 /** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` unless the three sizes are in order. */
 export function checkSizes(
   options: Required<Pick<ConnectionOptions, 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>>,

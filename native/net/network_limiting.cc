@@ -28,7 +28,7 @@ void Network::bindRate(Slot slot, Connection& connection, const RateBinding& bin
   if (binding.own) setRateLimit(slot, connection, binding.own);
   if (binding.group) setRateGroup(slot, connection, binding.group);
   if (!binding.groups) return;
-  auto peer = remote == nullptr ? engine_.peerAddress(slot) : Result<SocketAddress>(*remote);
+  auto peer = remote == nullptr ? peerAddress(slot) : Result<SocketAddress>(*remote);
   setRateGroup(slot, connection, binding.groups->group(peer ? keyOf(*peer) : "", engine_.nowMs()));
 }
 
@@ -36,7 +36,7 @@ ConnectionLimit& Network::limitOf(Slot slot, Connection& connection) {
   if (!connection.limit) {
     connection.limit = std::make_unique<ConnectionLimit>();
     connection.limit->timer.tag = static_cast<uint64_t>(TimerKind::limit) << 32 | slot;
-    engine_.limitReceive(slot, true);
+    limitReceive(slot, true);
   }
   return *connection.limit;
 }
@@ -75,7 +75,7 @@ void Network::leaveGroup(ConnectionLimit& limits) {
 void Network::dropIdleLimit(Slot slot, Connection& connection) {
   if (!connection.limit || connection.limit->own || connection.limit->member) return;
   connection.limit.reset();
-  engine_.limitReceive(slot, false);
+  limitReceive(slot, false);
 }
 
 void Network::dropLimit(Connection& connection) {
