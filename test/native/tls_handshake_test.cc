@@ -255,6 +255,21 @@ TEST("groups and ciphers are those asked for") {
   CHECK_EQ(tls12.client->info().group, "x25519");
 }
 
+TEST("ML-KEM comes first where OpenSSL has it, and costs others no round trip") {
+  if (!TlsLibrary::features().hasMlKem) return skip("OpenSSL 3.5 has it");
+  TlsPair pair(clientContext(), serverContext());
+  REQUIRE(pair.handshake());
+  CHECK_EQ(pair.client->info().group, "X25519MLKEM768");
+  TlsOptions classic = serverOptions();
+  classic.groups = "X25519";
+  TlsPair other(clientContext(), serverContext(classic));
+  (void)other.client->handshake();
+  other.toServer();
+  other.toClient();
+  CHECK(other.client->handshakeDone());
+  CHECK_EQ(other.client->info().group, "x25519");
+}
+
 TEST("a name is matched exactly, then by one label of a wildcard, in either case; others get the default") {
   const auto fallback = serverContext(), exact = serverContext(), wild = serverContext();
   auto table = TlsServerNames::create(
