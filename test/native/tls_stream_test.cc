@@ -65,14 +65,15 @@ constexpr TlsVersion bothVersions[] = {TlsVersion::tls12, TlsVersion::tls13};
 
 }  // namespace
 
-void* operator new(size_t size) {
+// Not inline: GCC would see malloc() meet delete, and warn.
+[[gnu::noinline]] void* operator new(size_t size) {
   allocations += 1;
   void* at = std::malloc(size);
   if (at == nullptr) std::abort();
   return at;
 }
-void operator delete(void* at) noexcept { std::free(at); }
-void operator delete(void* at, size_t) noexcept { std::free(at); }
+[[gnu::noinline]] void operator delete(void* at) noexcept { std::free(at); }
+[[gnu::noinline]] void operator delete(void* at, size_t) noexcept { std::free(at); }
 
 TEST(
     "bytes arrive whole over a wire that takes a few at a time, though the rest is offered from elsewhere and in "
