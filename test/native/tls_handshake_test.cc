@@ -4,6 +4,7 @@
 #include "support/tls_pair.h"
 #include "tls/library.h"
 #include "tls/server_names.h"
+#include "tls/sniff.h"
 
 using namespace sluice;
 using namespace sluice::test;
@@ -38,6 +39,22 @@ std::string patternBytes(size_t count) {
 TEST("the process has OpenSSL 3") {
   CHECK(TlsLibrary::check());
   CHECK(TlsLibrary::features().version.starts_with("OpenSSL 3"));
+}
+
+TEST("TLS is told from plaintext by its first bytes, each of which may come alone") {
+  const auto sniff = [](std::string_view text) { return sniffTls(bytesOf(text)); };
+  CHECK(sniff("") == TlsSniff::needMore);
+  CHECK(sniff("\x16") == TlsSniff::needMore);
+  CHECK(sniff("\x16\x03") == TlsSniff::tls);
+  CHECK(sniff("\x16\x04") == TlsSniff::plaintext);
+  CHECK(sniff("G") == TlsSniff::plaintext);
+  CHECK(sniff("\x80") == TlsSniff::needMore);
+  CHECK(sniff("\x80\x2e") == TlsSniff::needMore);
+  CHECK(sniff("\x80\x2e\x01") == TlsSniff::sslV2);
+  CHECK(sniff("\xc3\xa4\x20") == TlsSniff::plaintext);
+  TlsPair pair(clientContext(), serverContext());
+  (void)pair.client->handshake();
+  CHECK(sniff(pair.fromClient.bytes) == TlsSniff::tls);
 }
 
 TEST("each version and key type shakes hands, and bytes go both ways") {

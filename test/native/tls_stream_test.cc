@@ -373,6 +373,20 @@ TEST("close_notify and the end of the wire together are a clean end") {
   CHECK(pair.serverStatus == TlsStatus::ended);
 }
 
+TEST("what comes after close_notify is dropped, however much it is") {
+  TlsPair pair = connected();
+  CHECK(pair.client->shutdown() == TlsStatus::ok);
+  CHECK_EQ(pair.toServer(), "");
+  CHECK(pair.serverStatus == TlsStatus::ended);
+  const std::string more(100'000, 'x');
+  for (int i = 0; i < 3; i++) {
+    pair.server->lend(bytesOf(more));
+    CHECK(!pair.server->hasPlaintext());
+    pair.server->keepRest();
+    CHECK_EQ(pair.server->unreadWireBytes(), 0u);
+  }
+}
+
 TEST("a wire that fails tells after all that came, and nothing more is written") {
   TlsPair pair = connected();
   writeAll(*pair.client, "just made it");
