@@ -1,5 +1,5 @@
 import { Connection } from './connection.js'
-import { type ErrorName, nativeError, SluiceError } from './errors.js'
+import { type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import type { TimeoutKind } from './handlers.js'
 import { isFailure, type NativeChannel, native } from './native/binding.js'
 import * as records from './native/records.js'
@@ -7,6 +7,7 @@ import type { ConnectionSettings } from './settings.js'
 
 const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
 const { eventListenerFailed, eventOpened, eventReleased, eventTimeout, eventTimer } = records
+const { eventHandshakeFailed, eventSecured, eventSecuring } = records
 const { controlInTurn, controlOpCount, controlOutBytes, controlReferenceCount, controlWords } = records
 
 /** What a channel needs to know to start. Sizes in bytes. */
@@ -17,6 +18,7 @@ export interface ChannelOptions {
   receiveChunkBytes: number
   receiveTurnBytes: number
   acceptTurnCount: number
+  handshakeThreads: number
   debug: boolean
   sim?: Record<string, number>
 }
@@ -26,9 +28,13 @@ export interface ChannelListener {
   readonly settings: ConnectionSettings
   accepted(connection: Connection): void
   failed(error: SluiceError): void
+  /** Nobody was told of the connection. */
+  handshakeFailed(error: SluiceError): void
 }
 
 const framesPerThread = 4
+// For what TLS decrypts in a turn; as with the slab, more would not stay in the processor's cache.
+const plainBytes = 262_144
 const recordsPerFrame = 4096
 const recordWords = 4
 const opCapacity = 16_384
@@ -57,6 +63,8 @@ export class Channel {
   readonly native: NativeChannel = new native.Channel()
   readonly engine: string
   readonly threaded: boolean
+  /** What a connection may receive in a turn. */
+  readonly receiveTurnBytes: number
   /** Per slot, bytes that the kernel has taken, modulo 2^32; written by native code. */
   readonly taken = new Int32Array(records.maxSlots)
   readonly listeners = new Map<number, ChannelListener>()
@@ -91,15 +99,17 @@ export class Channel {
   constructor(options: ChannelOptions) {
     const frames = options.threaded ? framesPerThread : 1
     this.threaded = options.threaded
+    this.receiveTurnBytes = options.receiveTurnBytes
     this.debug = options.debug
-    const slab = new Uint8Array(options.slabBytes * frames)
+    const receiveBytes = options.slabBytes * frames
+    const slab = new Uint8Array(receiveBytes + (options.threaded ? plainBytes / 2 : plainBytes) * frames)
     this.slab = slab.buffer
     this.eventWords = new Int32Array(recordsPerFrame * frames * recordWords)
     const answer = this.native.start({
       engine: options.engine,
       threaded: options.threaded,
       frames,
-      slab,
+      ...{ slab, receiveBytes, handshakeThreads: options.handshakeThreads },
       events: this.eventWords,
       ops: this.ops,
       out: this.out,
@@ -185,6 +195,9 @@ export class Channel {
       case eventListenerFailed:
         this.listeners.get(id)?.failed(this.error(a, b, { phase: 'accept' }))
         return
+      case eventHandshakeFailed:
+        this.listeners.get(id)?.handshakeFailed(secureError(a))
+        return
       case eventOpened:
         this.opened(id, tag, a)
         return
@@ -217,6 +230,12 @@ export class Channel {
         return
       case eventConnected:
         connection.onConnected()
+        return
+      case eventSecured:
+        connection.onSecured()
+        return
+      case eventSecuring:
+        connection.onSecuring()
         return
       case eventTimeout:
         connection.onTimeout(timeoutKinds[a]!, timeoutErrors[timeoutKinds[a]!])
@@ -273,6 +292,7 @@ export class Channel {
   }
 
   private error(word: number, errno: number, facts: { phase?: SluiceError['phase']; address?: string; port?: number }) {
+    if ((word & 0xff) === records.errorTls) return secureError(errno, facts)
     const syscall = native.syscallName(word >>> 8)
     return nativeError({
       ...{ codeName: native.errorName(word & 0xff), errno, syscall },
@@ -354,6 +374,11 @@ export class Channel {
 
   // ---- Time
 
+  /** Whether time passes only where the simulated engine says so. */
+  get isVirtual(): boolean {
+    return this.engine === 'sim'
+  }
+
   /** The loop's clock, virtual in the simulated engine. */
   nowMs(): number {
     return this.native.nowMs()
@@ -421,6 +446,14 @@ export class Channel {
   private giveAllBack(): void {
     for (const reference of [...this.lent.keys()]) this.giveBack(reference)
   }
+}
+
+/** The error of a failed handshake or session, by the number that an event carries. */
+function secureError(number: number, facts: { address?: string; port?: number } = {}): SluiceError {
+  const failure = native.takeTlsFailure(number)
+  if (failure === undefined) return new SluiceError('TLS_FATAL', { phase: 'tls', ...facts })
+  const { address, port } = failure
+  return tlsError(failure, address === '' ? facts : { address, port })
 }
 
 const unattended: ConnectionSettings = {

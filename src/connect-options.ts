@@ -1,8 +1,10 @@
 import {
+  anything,
   excludes,
   fn,
   integer,
   milliseconds,
+  type OptionalParser,
   oneOf,
   optional,
   requires,
@@ -13,6 +15,8 @@ import {
 } from './options.js'
 import type { LookupFunction } from './resolve.js'
 import { type ConnectionOptions, connectionOptions } from './settings.js'
+import type { TlsContext } from './tls/context.js'
+import type { TlsClientOptions } from './tls/options.js'
 
 /** Where to connect, and how long that may take. Either `port` or `path`. */
 export interface ConnectOptions extends ConnectionOptions {
@@ -37,6 +41,9 @@ export interface ConnectOptions extends ConnectionOptions {
   /** How long one address is tried before the next is tried beside it, 10 to 10 000. Default 250. Source: RFC 8305,
    *  section 5. */
   attemptDelayMs?: number
+  /** Speaks TLS: true, options, or a context. Resolves when the handshake is done and the certificate is that of
+   *  `host`. */
+  tls?: boolean | TlsClientOptions | TlsContext
   /** Gives up when it aborts; does nothing once connected. */
   signal?: AbortSignal
 }
@@ -53,6 +60,7 @@ export const connectOptions = {
   resolveTimeoutMs: milliseconds({ default: 0 }),
   connectTimeoutMs: milliseconds({ default: 0 }),
   attemptDelayMs: milliseconds({ min: 10, max: 10_000, default: 250 }),
+  tls: anything() as OptionalParser<boolean | TlsClientOptions | TlsContext | undefined>, // src/tls/setup.ts looks at it
   signal: optional(signal()),
 } satisfies Shape<ConnectOptions>
 

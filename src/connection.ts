@@ -2,20 +2,29 @@ import type { Duplex } from 'node:stream'
 import type { Channel } from './channel.js'
 import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
-import { type ErrorFacts, type ErrorName, nativeError, SluiceError } from './errors.js'
+import { type ErrorFacts, type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
 import { parse } from './options.js'
+import { ConnectionRates, type OwnRates } from './rate-limit/connection-rates.js'
+import { KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
+import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
+import { groupParser, type RateLimitGroup } from './rate-limit/rate-limit-group.js'
 import { ConnectionReader } from './reader.js'
 import {
   type CloseOptions,
   type ConnectionSettings,
   type ConnectionTimeouts,
+  type ConnectionTls,
   closeOptions,
   connectionTimeouts,
 } from './settings.js'
 import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
+import type { TlsContext } from './tls/context.js'
+import { TlsInfo } from './tls/info.js'
+import type { StartTlsOptions } from './tls/options.js'
+import { startTlsSetup } from './tls/setup.js'
 import { connectionWebStreams } from './web-streams.js'
 
 const { eventData, pausedByUser, pausedWithoutReader, wantDrainFlag } = records
@@ -35,6 +44,8 @@ const notWritable = endAsked | closeAsked | destroyed | closed
 // end any more.
 const stashed = 0x100
 const deaf = 0x200
+// startTls() has been called, and what comes is still plaintext.
+const securing = 0x400
 
 /** An event that arrived while its connection was paused. */
 export interface StashedEvent {
@@ -51,9 +62,12 @@ interface Extras {
   finished: (() => void)[]
   closed: ((error?: SluiceError) => void)[]
   connected?: { claim: () => boolean; resolve: () => void; reject: (error: SluiceError) => void }
+  secured?: { tls: ConnectionTls; resolve: () => void; reject: (error: SluiceError) => void }
   destroyError?: SluiceError
   target?: { address: string; port?: number }
   endpoints?: { local?: NativeAddress; remote?: NativeAddress }
+  tls?: TlsInfo
+  rates?: OwnRates
 }
 
 const extras = new WeakMap<object, Extras>()
@@ -288,6 +302,33 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.resumeFor(pausedWithoutReader)
   }
 
+  // ---- TLS
+
+  /** What is known of TLS, once the handshake is done; undefined without TLS. Ask while the connection is open. */
+  get tls(): TlsInfo | undefined {
+    const known = extras.get(this)?.tls
+    if (known !== undefined) return known
+    const { channel, slot, tag } = this
+    const info = channel.native.tlsInfo(slot, tag)
+    if (info === undefined) return undefined
+    this.extras.tls = new TlsInfo(channel.native, slot, tag, info)
+    return this.extras.tls
+  }
+
+  /**
+   * Goes on in TLS, over whatever the connection is now (STARTTLS). What was written before goes out before, in the clear;
+   * resolves when the handshake is done. Plaintext that came in behind the peer's agreement ends the connection with
+   * `ERR_SLUICE_PLAINTEXT_BEFORE_TLS`: read what was agreed on, and nothing more, before calling this.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` and `ERR_SLUICE_TLS_…` of options, with nothing done; those of the
+   *   handshake, which end the connection.
+   */
+  async startTls(options: StartTlsOptions | TlsContext): Promise<void> {
+    const { peer } = this.settings
+    const setup = startTlsSetup(options, peer ?? {}, peer === undefined ? 'server' : 'client')
+    await this.secure(setup)
+  }
+
   // ---- Ending
 
   /**
@@ -419,6 +460,46 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.channel.native.setTimeouts(this.slot, this.tag, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs)
   }
 
+  /**
+   * Replaces the rate limit of its own, or lifts it: undefined. Levels go on, cut to a smaller burst; nothing is added for
+   * a new limit. Source: LE-10, LE-11. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
+   */
+  setRateLimit(limit: RateLimit | undefined): void {
+    const checked = limit === undefined ? undefined : rateLimitParser.parse(limit, 'limit')
+    this.extras.rates = { ...this.ownRates, limit: checked }
+    this.channel.native.setRateLimit(this.slot, this.tag, checked?.native)
+  }
+
+  /**
+   * Moves it into a group, out of the one it was in, or out of all: undefined. A group that is short of bytes lets it
+   * wait as the others. Source: LE-23. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_CLOSED`.
+   */
+  setRateLimitGroup(group: RateLimitGroup | undefined): void {
+    const checked = group === undefined ? undefined : groupParser.parse(group, 'group')
+    checked?.useClock(this.channel)
+    this.extras.rates = { ...this.ownRates, group: checked }
+    this.channel.native.setRateGroup(this.slot, this.tag, checked?.handle)
+  }
+
+  /** How it stands with its rate limits. */
+  get rates(): ConnectionRates {
+    const { limit, group } = this.ownRates
+    return new ConnectionRates(this as Connection, limit, group)
+  }
+
+  /** @internal Its group by what the user's function says of it. */
+  findRateLimitGroup(): void {
+    const groups = this.settings.rateLimitGroup
+    if (!(groups instanceof KeyedRateLimitGroups) || groups.groupBy === 'remoteAddress') return
+    this.setRateLimitGroup(groups.group(groups.groupBy(this as Connection)))
+  }
+
+  private get ownRates(): OwnRates {
+    const { rateLimit, rateLimitGroup } = this.settings
+    const given = rateLimitGroup instanceof KeyedRateLimitGroups ? undefined : rateLimitGroup
+    return extras.get(this)?.rates ?? { limit: rateLimit, group: given }
+  }
+
   /** Changes options of the socket. @throws {SluiceError} for what the system refuses. */
   setOptions(options: SocketOptions): void {
     const encoded = encodeSocketOptions(parse(socketOptionChanges, options), 'connection')
@@ -473,10 +554,71 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       this.destroy()
       return
     }
+    const { tls } = this.settings
+    if (tls === undefined) {
+      this.opened()
+      return
+    }
+    try {
+      this.beginTls(tls)
+    } catch (error) {
+      this.destroy(error as SluiceError)
+    }
+  }
+
+  private opened(): void {
     this.flags &= ~connecting
-    attempt?.resolve()
-    this.extras.connected = undefined
+    this.findRateLimitGroup()
+    const own = extras.get(this)
+    own?.connected?.resolve()
+    if (own !== undefined) own.connected = undefined
     this.handlers.open?.(this as never)
+  }
+
+  /** @internal Secures the connection; resolves when the handshake is done. @throws {SluiceError} of what is wrong. */
+  secure(tls: ConnectionTls): Promise<void> {
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    this.beginTls(tls)
+    delete this.extras.tls
+    return new Promise((resolve, reject) => {
+      this.extras.secured = { tls, resolve, reject }
+    })
+  }
+
+  // Until the channel says `securing` what comes is plaintext, and waits to be judged by onSecuring().
+  private beginTls(tls: ConnectionTls): void {
+    const failure = this.channel.native.startTls(this.slot, this.tag, tls.config)
+    if (failure !== undefined) throw isFailure(failure) ? nativeError(failure) : tlsError(failure)
+    this.hold |= securing
+  }
+
+  /** @internal Data before this came in plaintext: commands smuggled in before the handshake (LE-88). */
+  onSecuring(): void {
+    this.hold &= ~securing
+    const { stash } = this.extras
+    const early = stash.some(({ type }) => type === eventData)
+    if (early && this.extras.secured?.tls.discardPlaintext !== true) {
+      this.destroy(new SluiceError('PLAINTEXT_BEFORE_TLS', { phase: 'tls', ...this.knownRemote() }))
+      return
+    }
+    if (early) this.extras.stash = stash.filter(({ type }) => type !== eventData)
+    if (this.hold === stashed) queueMicrotask(() => this.unstash())
+  }
+
+  /** @internal */
+  onSecured(): void {
+    const secured = extras.get(this)?.secured
+    const error = (secured?.tls ?? this.settings.tls)?.check?.(this as Connection)
+    if (error !== undefined) {
+      this.destroy(error)
+      return
+    }
+    if (secured === undefined) {
+      this.opened()
+      return
+    }
+    this.extras.secured = undefined
+    secured.resolve()
   }
 
   /** @internal */
@@ -523,6 +665,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       })
       return
     }
+    known?.secured?.reject(error ?? new SluiceError('CLOSED', { phase: 'tls' }))
     known?.drained.splice(0).forEach((wake) => {
       wake()
     })

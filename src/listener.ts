@@ -4,9 +4,23 @@ import type { Connection } from './connection.js'
 import { SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
 import type { NativeAddress } from './native/binding.js'
-import { boolean, excludes, integer, optional, parse, requiresOneOf, type Shape, signal, string } from './options.js'
+import {
+  anything,
+  boolean,
+  excludes,
+  integer,
+  type OptionalParser,
+  optional,
+  parse,
+  requiresOneOf,
+  type Shape,
+  signal,
+  string,
+} from './options.js'
 import { type ConnectionOptions, type ConnectionSettings, connectionOptions } from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
+import type { TlsContext } from './tls/context.js'
+import type { TlsServerOptions } from './tls/options.js'
 
 const maxLimit = 1_000_000_000
 
@@ -32,6 +46,8 @@ export interface ListenOptions extends ConnectionOptions {
   maxConnections?: number
   /** New connections per second, over a sliding second. Further ones wait. Default 0: no limit. Source: HP-71. */
   maxConnectionsPerSecond?: number
+  /** Serves TLS: options, or a context that several listeners may share. */
+  tls?: TlsServerOptions | TlsContext
   /** Closes the listener when it aborts. */
   signal?: AbortSignal
 }
@@ -49,6 +65,7 @@ export const listenOptions = {
   reusePort: boolean({ default: false }),
   maxConnections: limit(),
   maxConnectionsPerSecond: limit(),
+  tls: anything() as OptionalParser<TlsServerOptions | TlsContext | undefined>, // src/tls/setup.ts looks at it
   signal: optional(signal()),
 } satisfies Shape<ListenOptions>
 
@@ -70,6 +87,14 @@ export interface ListenerStats {
   accepted: number
   /** Times that accept failed, for example for want of descriptors. */
   acceptFailures: number
+  /** TLS: handshakes that succeeded. */
+  handshakesDone: number
+  /** TLS: handshakes that failed, for whatever reason. */
+  handshakesFailed: number
+  /** TLS: handshakes under way. */
+  handshakesUnderWay: number
+  /** TLS: connections that wait for a handshake, because of `maxHandshakes` or `maxHandshakesPerSecond`. */
+  handshakesWaiting: number
   /** `'waiting'`: a limit is reached; `'backingOff'`: accept failed, and is tried again within a second. */
   state: 'accepting' | 'waiting' | 'backingOff' | 'closed'
 }
@@ -96,6 +121,8 @@ export class Listener implements ChannelListener, AsyncDisposable {
     /** Where it listens, with the port that the system picked. */
     readonly address: ListenerAddress,
     settings: ConnectionSettings,
+    /** Its policy of TLS, e.g. to `reload()` it; undefined without TLS. */
+    readonly tls: TlsContext | undefined,
     private readonly unlinkPath: string | undefined,
     abort: AbortSignal | undefined,
     private readonly forget: (listener: Listener) => void,
@@ -117,6 +144,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** @internal */
   accepted(connection: Connection): void {
     this.open++
+    connection.findRateLimitGroup()
     const handlers = this.settings.handlers as ConnectionHandlers | undefined
     if (handlers !== undefined) {
       handlers.open?.(connection)
@@ -130,6 +158,11 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** @internal One warning for a period of trouble; accepting goes on by itself. */
   failed(error: SluiceError): void {
     process.emitWarning(error)
+  }
+
+  /** @internal One handshake failed; `handshakeError` wants to know, nobody else. */
+  handshakeFailed(error: SluiceError): void {
+    this.settings.handlers?.handshakeError?.(error)
   }
 
   /** The connections that no handlers take, in order; ends when the listener closes. */
@@ -155,11 +188,16 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** Counters, summed over all I/O threads. */
   stats(): ListenerStats {
     const each = this.state === 'open' ? this.channels.map(({ native }) => native.listenerStats(this.key)) : []
-    const sum = (key: 'accepted' | 'acceptFailures') => each.reduce((total, stats) => total + stats[key], 0)
+    const sum = (key: Exclude<keyof ListenerStats, 'connections' | 'state'>) =>
+      each.reduce((total, stats) => total + stats[key], 0)
     return {
       connections: this.open,
       accepted: sum('accepted'),
       acceptFailures: sum('acceptFailures'),
+      handshakesDone: sum('handshakesDone'),
+      handshakesFailed: sum('handshakesFailed'),
+      handshakesUnderWay: sum('handshakesUnderWay'),
+      handshakesWaiting: sum('handshakesWaiting'),
       state: each.find(({ state }) => state !== 'accepting')?.state ?? (this.state === 'open' ? 'accepting' : 'closed'),
     }
   }

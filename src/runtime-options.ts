@@ -9,6 +9,9 @@ export interface RuntimeOptions {
   engine?: EngineName
   /** I/O threads, 0 to 64. Default 0: the loop runs inline on Node's own event loop. */
   threads?: number
+  /** Threads per loop that carry TLS handshakes on, 0 to 64, so that their cryptography holds nobody up. Default 0: a
+   *  loop does them itself, a few per turn. */
+  handshakeThreads?: number
   /** Connections accepted by all listeners together that may be open at once. Default 0: no limit. Source: HP-71. */
   maxConnections?: number
   /** New connections per second for all listeners together. Default 0: no limit. Source: HP-71. */
@@ -32,6 +35,7 @@ const limit = () => integer({ min: 0, max: 1_000_000_000, default: 0 })
 export const runtimeOptions = {
   engine: optional(oneOf(engineNames)),
   threads: integer({ min: 0, max: 64, default: 0 }),
+  handshakeThreads: integer({ min: 0, max: 64, default: 0 }),
   maxConnections: limit(),
   maxConnectionsPerSecond: limit(),
   slabBytes: integer({ min: 65_536, max: 67_108_864, default: 524_288 }),

@@ -11,10 +11,19 @@ import { isFailure, type NativeAddress, type NativeGate, type NativeListenOption
 import { expected, integer, type Parsed, parse } from './options.js'
 import { type ResolvedAddress, resolveHost } from './resolve.js'
 import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
-import { type AdoptOptions, adoptOptions, checkSizes, nativeConfigOf, settingsOf } from './settings.js'
+import {
+  type AdoptOptions,
+  adoptOptions,
+  type ConnectionSettings,
+  checkSizes,
+  nativeConfigOf,
+  nativeRatesOf,
+  settingsOf,
+} from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
 import { parseSimulation } from './simulation.js'
 import { encodeSocketOptions } from './socket-options.js'
+import { clientTls, serverTls } from './tls/setup.js'
 
 /** Counters of a runtime, summed over its loops. */
 export interface RuntimeStats {
@@ -76,6 +85,8 @@ export class Runtime implements Clock, AsyncDisposable {
     const sim = parsed.sim === undefined && engine !== 'sim' ? undefined : parseSimulation(parsed.sim)
     if (sim !== undefined && engine !== 'sim') throw expected('absent unless "engine" is \'sim\'', parsed.sim, 'sim')
     if (engine === 'sim' && parsed.threads > 0) throw expected("0 with engine 'sim'", parsed.threads, 'threads')
+    if (engine === 'sim' && parsed.handshakeThreads > 0)
+      throw expected("0 with engine 'sim'", parsed.handshakeThreads, 'handshakeThreads')
     const { threads, slabBytes, receiveTurnBytes, acceptTurnCount, debug } = parsed
     // One call for all that a connection may receive in a turn; two connections fill the slab.
     const receiveChunkBytes = Math.min(receiveTurnBytes, slabBytes / 2)
@@ -84,7 +95,7 @@ export class Runtime implements Clock, AsyncDisposable {
         this.channels.push(
           new Channel({
             ...{ engine, threaded: threads > 0, slabBytes, receiveChunkBytes, receiveTurnBytes, acceptTurnCount },
-            ...{ debug, sim },
+            ...{ debug, sim, handshakeThreads: parsed.handshakeThreads },
           }),
         )
       }
@@ -110,22 +121,25 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('listen')
     if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
+    const tls = parsed.tls === undefined ? undefined : serverTls(parsed.tls, 'tls')
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, this.channels[0]!),
       key: this.nextKey++,
       backlog: parsed.backlog,
       ipv6Only: parsed.ipv6Only,
       reusePort: parsed.reusePort,
       options: encodeSocketOptions(parsed, 'listener'),
       gates,
+      tls: tls?.config,
     }
     const bound = await this.bind(parsed, common)
     this.bindOtherLoops(bound, parsed, common)
     const unlinkPath = parsed.path === undefined || parsed.path.startsWith('\0') ? undefined : parsed.path
     const listener = new Listener(
-      ...([this.channels, common.key, bound, settings, unlinkPath, parsed.signal] as const),
+      ...([this.channels, common.key, bound, settings, tls?.context, unlinkPath, parsed.signal] as const),
       (gone) => this.listeners.delete(gone),
     )
     for (const channel of this.channels) channel.listeners.set(common.key, listener)
@@ -148,7 +162,9 @@ export class Runtime implements Clock, AsyncDisposable {
     checkSizes(parsed)
     checkHandlers(handlers)
     this.refuseClosed('connect')
-    const { signal } = parsed
+    const { signal, host, port, path } = parsed
+    const peer = { host: path === undefined ? host : 'localhost', port: path ?? port }
+    const tls = parsed.tls === undefined || parsed.tls === false ? undefined : clientTls(parsed.tls, peer, 'tls')
     // Aborted by the caller's signal, or by the runtime's end: a name may take longer to resolve than the runtime lives.
     const controller = new AbortController()
     const follow = () => controller.abort(signal!.reason)
@@ -158,6 +174,7 @@ export class Runtime implements Clock, AsyncDisposable {
     try {
       return (await this.race(
         parsed,
+        { peer, tls },
         handlers as ConnectionHandlers | undefined,
         controller.signal,
       )) as Connection<Data>
@@ -169,13 +186,17 @@ export class Runtime implements Clock, AsyncDisposable {
 
   private async race(
     parsed: Parsed<typeof connectOptions>,
+    { peer, tls }: Pick<ConnectionSettings, 'peer' | 'tls'>,
     handlers: ConnectionHandlers | undefined,
     signal: AbortSignal,
   ): Promise<Connection> {
     const { host, port, path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+    settings.tls = tls
+    settings.peer = peer
     const channel = this.pickChannel()
     const clock = channel
+    const rates = nativeRatesOf(parsed, channel)
     const addresses: (ResolvedAddress & { path?: string })[] =
       path !== undefined
         ? [{ address: path, family: 4, path }]
@@ -188,6 +209,7 @@ export class Runtime implements Clock, AsyncDisposable {
       const target: ErrorFacts = to.path === undefined ? { address: to.address, port } : { address: to.path }
       const answer = channel.native.connect({
         ...nativeConfigOf(parsed, handlers === undefined),
+        ...rates,
         ...(to.path === undefined ? { host: to.address, port } : { path: to.path }),
         ...{ localAddress: parsed.localAddress, localPort: parsed.localPort, connectTimeoutMs: 0 },
         options: encodeSocketOptions(parsed, 'connection'),
@@ -225,11 +247,16 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('connect')
     const channel = this.pickChannel()
-    const answer = channel.native.adopt({ ...nativeConfigOf(parsed, handlers === undefined), fd: parsed.fd })
+    const answer = channel.native.adopt({
+      ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, channel),
+      fd: parsed.fd,
+    })
     if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect' })
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
+    connection.findRateLimitGroup()
     return connection as Connection<Data>
   }
 
@@ -378,7 +405,7 @@ function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): Nati
   return answer
 }
 
-const handlerNames = ['open', 'data', 'drain', 'end', 'timeout', 'error', 'close']
+const handlerNames = ['open', 'handshakeError', 'data', 'drain', 'end', 'timeout', 'error', 'close']
 
 function checkHandlers(handlers: unknown): void {
   if (handlers === undefined) return

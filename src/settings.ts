@@ -1,7 +1,13 @@
+import type { Connection } from './connection.js'
+import type { SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
-import type { NativeConnectionConfig } from './native/binding.js'
-import { boolean, expected, integer, milliseconds, type Shape, withDefault } from './options.js'
+import type { NativeConnectionConfig, NativeTlsConfig } from './native/binding.js'
+import { boolean, expected, integer, milliseconds, optional, type Shape, withDefault } from './options.js'
+import { anyGroupParser, KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
+import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
+import type { RateClock, RateLimitGroup } from './rate-limit/rate-limit-group.js'
 import { type SocketOptions, socketOptions } from './socket-options.js'
+import type { TlsPeer } from './tls/setup.js'
 
 const maxBytes = 1_073_741_824
 
@@ -21,6 +27,10 @@ export interface ConnectionOptions extends SocketOptions {
   writeTimeoutMs?: number
   /** Bound on the time between the end of one direction and that of the other. Default 0: none. Source: HP-104. */
   halfClosedTimeoutMs?: number
+  /** How fast each connection may read and write: buckets of its own. Default: no limit. Source: LE-01. */
+  rateLimit?: RateLimit
+  /** Buckets shared with others: one group, or one per key, e.g. per remote address. Default: none. Source: LE-22. */
+  rateLimitGroup?: RateLimitGroup | KeyedRateLimitGroups
 }
 
 const timeout = () => withDefault(milliseconds(), 0)
@@ -34,6 +44,8 @@ const flowOptions = {
   readTimeoutMs: timeout(),
   writeTimeoutMs: timeout(),
   halfClosedTimeoutMs: timeout(),
+  rateLimit: optional(rateLimitParser),
+  rateLimitGroup: optional(anyGroupParser),
 } satisfies Shape<Omit<ConnectionOptions, keyof SocketOptions>>
 
 export const connectionOptions = {
@@ -63,6 +75,15 @@ export function checkSizes(
     throw expected(`at least "highWaterBytes", ${highWaterBytes}`, hardLimitBytes, 'hardLimitBytes')
 }
 
+/** How one connection is secured. */
+export interface ConnectionTls {
+  config: NativeTlsConfig
+  /** Plaintext that came before the handshake is dropped instead of refused. */
+  discardPlaintext: boolean
+  /** Called when the handshake is done; an error ends the connection. */
+  check?: (connection: Connection) => SluiceError | undefined
+}
+
 /** What the connections of one listener, or one connect(), have in common. */
 export interface ConnectionSettings {
   handlers: ConnectionHandlers<never> | undefined
@@ -70,17 +91,43 @@ export interface ConnectionSettings {
   highWaterBytes: number
   lowWaterBytes: number
   hardLimitBytes: number
+  /** connect(): what secures the connection before it opens. */
+  tls?: ConnectionTls
+  /** connect(): whom it was asked for. */
+  peer?: TlsPeer
   /** Called when one of these connections is gone, after its handlers. */
   gone: (() => void) | undefined
+  rateLimit?: RateLimit | undefined
+  rateLimitGroup?: RateLimitGroup | KeyedRateLimitGroups | undefined
 }
+
+type RateOptions = Pick<ConnectionOptions, 'rateLimit' | 'rateLimitGroup'>
 
 /** Separates what JavaScript looks at from what native code does. */
 export function settingsOf(
-  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>>,
+  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>> &
+    RateOptions,
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
-  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes } = options
-  return { handlers, allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, gone: undefined }
+  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, rateLimit, rateLimitGroup } = options
+  const sizes = { highWaterBytes, lowWaterBytes, hardLimitBytes }
+  return { handlers, allowHalfOpen, ...sizes, gone: undefined, rateLimit, rateLimitGroup }
+}
+
+/** What native code is told of rate limits. `clock` is that of the loop.
+ *  @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` for a group that goes by another clock. */
+export function nativeRatesOf(options: RateOptions, clock: RateClock): Partial<NativeConnectionConfig> {
+  const { rateLimit, rateLimitGroup: group } = options
+  group?.useClock(clock)
+  const config: Partial<NativeConnectionConfig> = {}
+  if (rateLimit !== undefined) config.rateLimit = rateLimit.native
+  if (group instanceof KeyedRateLimitGroups) {
+    if (group.groupBy === 'remoteAddress') config.rateGroups = group.handle
+    else config.rateGroupFollows = true
+  } else if (group !== undefined) {
+    config.rateGroup = group.handle
+  }
+  return config
 }
 
 export function nativeConfigOf(

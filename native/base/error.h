@@ -35,7 +35,8 @@ namespace sluice {
   X(engineUnavailable, "ENGINE_UNAVAILABLE")      \
   X(nameNotResolved, "NAME_NOT_RESOLVED")         \
   X(aborted, "ABORTED")                           \
-  X(closed, "CLOSED")
+  X(closed, "CLOSED")                             \
+  X(tls, "TLS_FATAL")
 
 enum class ErrorCode : uint8_t {
 #define X(name, text) name,

@@ -5,8 +5,12 @@
 
 #include "binding/channel.h"
 #include "binding/gates.h"
+#include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
+#include "binding/tls_binding.h"
+#include "binding/tls_values.h"
 #include "binding/values.h"
+#include "net/tls_failures.h"
 
 namespace sluice {
 
@@ -65,6 +69,9 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventListenerFailed", EventType::listenerFailed);
   set("eventFinished", EventType::finished);
   set("eventTimer", EventType::timer);
+  set("eventSecured", EventType::secured);
+  set("eventSecuring", EventType::securing);
+  set("eventHandshakeFailed", EventType::handshakeFailed);
   set("opWriteSlab", OpType::writeSlab);
   set("opWriteOut", OpType::writeOut);
   set("opWriteReference", OpType::writeReference);
@@ -88,8 +95,20 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("pausedByStream", pausedByStream);
   set("pausedByQueue", pausedByQueue);
   set("pausedWithoutReader", pausedWithoutReader);
+  set("errorTls", ErrorCode::tls);
   set("maxSlots", maxSlots);
   return numbers;
+}
+
+// (number of the failure, as an event or error carries it): what it was, as values::tlsFailure() and with `address` and
+// `port`; undefined when so many have followed that it is forgotten.
+Napi::Value takeTlsFailure(const Napi::CallbackInfo& info) {
+  TlsFailureReport report;
+  if (!TlsFailures::shared().take(info[0].As<Napi::Number>().Int32Value(), report)) return info.Env().Undefined();
+  Napi::Object result = values::tlsFailure(info.Env(), report.error);
+  result.Set("address", report.remoteAddress);
+  result.Set("port", static_cast<uint32_t>(report.remotePort));
+  return result;
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -101,7 +120,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorName", Napi::Function::New(env, errorName));
   exports.Set("errorNames", Napi::Function::New(env, errorNames));
   exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
+  exports.Set("takeTlsFailure", Napi::Function::New(env, takeTlsFailure));
+  rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
+  exports.Set("tls", tlsBinding(env));
   return exports;
 }
 

@@ -4,7 +4,10 @@
 
 #include "binding/gates.h"
 #include "binding/inline_driver.h"
+#include "binding/rate_limits.h"
 #include "binding/thread_driver.h"
+#include "binding/tls_binding.h"
+#include "binding/tls_values.h"
 #include "binding/values.h"
 #include "engine/sim_options.h"
 
@@ -21,7 +24,19 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::closeListener>("closeListener"),
                          InstanceMethod<&Channel::connect>("connect"),
                          InstanceMethod<&Channel::adopt>("adopt"),
+                         InstanceMethod<&Channel::startTls>("startTls"),
+                         InstanceMethod<&Channel::tlsInfo>("tlsInfo"),
+                         InstanceMethod<&Channel::tlsExport>("tlsExport"),
+                         InstanceMethod<&Channel::tlsBinding>("tlsBinding"),
+                         InstanceMethod<&Channel::tlsSession>("tlsSession"),
+                         InstanceMethod<&Channel::tlsPeerCertificates>("tlsPeerCertificates"),
+                         InstanceMethod<&Channel::tlsOwnCertificate>("tlsOwnCertificate"),
+                         InstanceMethod<&Channel::tlsOcspResponse>("tlsOcspResponse"),
                          InstanceMethod<&Channel::setTimeouts>("setTimeouts"),
+                         InstanceMethod<&Channel::setRateLimit>("setRateLimit"),
+                         InstanceMethod<&Channel::setRateGroup>("setRateGroup"),
+                         InstanceMethod<&Channel::debitRate>("debitRate"),
+                         InstanceMethod<&Channel::rateStanding>("rateStanding"),
                          InstanceMethod<&Channel::setOptions>("setOptions"),
                          InstanceMethod<&Channel::tcpInfo>("tcpInfo"),
                          InstanceMethod<&Channel::endpoints>("endpoints"),
@@ -71,7 +86,10 @@ Napi::Value Channel::start(const Napi::CallbackInfo& info) {
   const uint32_t frames = threaded ? values::number(options, "frames") : 1;
 
   LoopMemory memory;
-  memory.slab = values::memory<uint8_t>(options.Get("slab"));
+  // The engine's part comes first, then that of layers.
+  const std::span<uint8_t> slab = values::memory<uint8_t>(options.Get("slab"));
+  memory.slab = slab.first(std::min<size_t>(slab.size(), values::number(options, "receiveBytes")));
+  memory.plain = slab.subspan(memory.slab.size());
   memory.events = values::memory<EventRecord>(options.Get("events"));
   memory.taken = values::memory<int32_t>(options.Get("taken"));
   EngineOptions engineOptions;
@@ -106,6 +124,9 @@ Napi::Value Channel::start(const Napi::CallbackInfo& info) {
   if (!driver_) {
     caller_->release();
     return values::failure(env, {ErrorCode::notPollable, EPERM, "uv_poll_init"});
+  }
+  if (const uint32_t count = values::number(options, "handshakeThreads"); count > 0) {
+    driver_->call([count](Network& network, Loop&) { network.useHandshakeThreads(count); });
   }
   napi_add_async_cleanup_hook(env, onEnvironmentExit, this, &cleanup_);
   Ref();  // until closed
@@ -153,7 +174,8 @@ Napi::Value Channel::listen(const Napi::CallbackInfo& info) {
   spec.reusePort = values::flag(options, "reusePort");
   spec.options = values::socketOptions(options, "options");
   const auto key = values::number(options, "key");
-  const auto config = values::connectionConfig(options);
+  auto config = values::connectionConfig(options);
+  if (!tlsConfigFrom(options.Get("tls"), config.tls)) return values::failure(env, channelClosed);
   auto gates = readGates(options.Get("gates"));
   Result<SocketAddress> bound = channelClosed;
   onLoop([&](Network& network, Loop& loop) {
@@ -176,17 +198,25 @@ Napi::Value Channel::listenerFd(const Napi::CallbackInfo& info) {
 Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
   const auto key = info[0].As<Napi::Number>().Uint32Value();
   auto result = Napi::Object::New(info.Env());
-  uint64_t accepted = 0, failures = 0;
+  uint64_t accepted = 0, failures = 0, handshakesDone = 0, handshakesFailed = 0, handshakes = 0, waiting = 0;
   auto state = Listener::State::accepting;
   onLoop([&](Network& network, Loop&) {
     if (const Listener* listener = network.listener(key)) {
       accepted = listener->accepted;
       failures = listener->failures;
       state = listener->state;
+      handshakesDone = listener->handshakesDone;
+      handshakesFailed = listener->handshakesFailed;
+      handshakes = listener->handshakes;
+      waiting = listener->waiting.size();
     }
   });
   result.Set("accepted", static_cast<double>(accepted));
   result.Set("acceptFailures", static_cast<double>(failures));
+  result.Set("handshakesDone", static_cast<double>(handshakesDone));
+  result.Set("handshakesFailed", static_cast<double>(handshakesFailed));
+  result.Set("handshakesUnderWay", static_cast<double>(handshakes));
+  result.Set("handshakesWaiting", static_cast<double>(waiting));
   result.Set("state", state == Listener::State::accepting ? "accepting"
                       : state == Listener::State::waiting ? "waiting"
                                                           : "backingOff");
@@ -266,6 +296,87 @@ struct Target {
 
 }  // namespace
 
+Napi::Value Channel::startTls(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  std::shared_ptr<const TlsConfig> config;
+  if (!tlsConfigFrom(info[2], config) || !config) return values::failure(info.Env(), channelClosed);
+  TlsResult<void> result =
+      TlsError{.failure = TlsFailure::closed, .stage = TlsStage::options, .text = "the connection is closed"};
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) result = network.startTls(target.slot, *connection, config);
+  });
+  return result ? info.Env().Undefined() : values::tlsFailure(info.Env(), result.error());
+}
+
+// Calls task(session) on the loop if the connection has one whose handshake is done.
+template <class Task>
+void Channel::onSession(const Napi::CallbackInfo& info, Task task) {
+  const Target target(info);
+  onLoop([&](Network& network, Loop&) {
+    const Connection* connection = network.find(target.slot, target.tag);
+    if (connection == nullptr || !connection->tls || !connection->tls->hasSession()) return;
+    if (connection->tls->phase() == TlsLayer::Phase::offloaded) return;
+    if (connection->tls->session().handshakeDone()) task(connection->tls->session());
+  });
+}
+
+Napi::Value Channel::tlsInfo(const Napi::CallbackInfo& info) {
+  bool found = false;
+  TlsInfo known;
+  TlsError verified;
+  onSession(info, [&](const TlsSession& session) {
+    known = session.info();
+    session.verifyResult(verified);
+    found = true;
+  });
+  return found ? values::tlsInfo(info.Env(), known, verified) : info.Env().Undefined();
+}
+
+Napi::Value Channel::tlsExport(const Napi::CallbackInfo& info) {
+  const std::string label = values::bytesOf(info[2]), context = values::bytesOf(info[4]);
+  const auto length = info[3].As<Napi::Number>().Uint32Value();
+  const bool hasContext = !info[4].IsUndefined() && !info[4].IsNull();
+  TlsResult<std::string> keys = TlsError{.failure = TlsFailure::closed, .text = "there is no open TLS session"};
+  onSession(info, [&](const TlsSession& session) {
+    keys = session.exportKeys(label, hasContext ? &context : nullptr, length);
+  });
+  return keys ? values::buffer(info.Env(), *keys) : values::tlsFailure(info.Env(), keys.error());
+}
+
+Napi::Value Channel::tlsBinding(const Napi::CallbackInfo& info) {
+  const std::string kind = values::bytesOf(info[2]);
+  const auto wanted = kind == "tls-unique"     ? TlsChannelBinding::unique
+                      : kind == "tls-exporter" ? TlsChannelBinding::exporter
+                                               : TlsChannelBinding::serverEndPoint;
+  TlsResult<std::string> binding = TlsError{.failure = TlsFailure::closed, .text = "there is no open TLS session"};
+  onSession(info, [&](const TlsSession& session) { binding = session.channelBinding(wanted); });
+  return binding ? values::buffer(info.Env(), *binding) : values::tlsFailure(info.Env(), binding.error());
+}
+
+Napi::Value Channel::tlsSession(const Napi::CallbackInfo& info) {
+  std::string bytes;
+  onSession(info, [&](const TlsSession& session) { bytes = session.session(); });
+  return values::buffer(info.Env(), bytes);
+}
+
+Napi::Value Channel::tlsPeerCertificates(const Napi::CallbackInfo& info) {
+  std::vector<std::string> chain;
+  onSession(info, [&](const TlsSession& session) { chain = session.peerChain(); });
+  return values::bufferList(info.Env(), chain);
+}
+
+Napi::Value Channel::tlsOwnCertificate(const Napi::CallbackInfo& info) {
+  std::string bytes;
+  onSession(info, [&](const TlsSession& session) { bytes = session.ownCertificate(); });
+  return values::buffer(info.Env(), bytes);
+}
+
+Napi::Value Channel::tlsOcspResponse(const Napi::CallbackInfo& info) {
+  std::string bytes;
+  onSession(info, [&](const TlsSession& session) { bytes = session.ocspResponse(); });
+  return values::buffer(info.Env(), bytes);
+}
+
 Napi::Value Channel::setTimeouts(const Napi::CallbackInfo& info) {
   const Target target(info);
   const auto ms = [&info](size_t index) { return info[index].As<Napi::Number>().Uint32Value(); };
@@ -274,6 +385,50 @@ Napi::Value Channel::setTimeouts(const Napi::CallbackInfo& info) {
       network.setTimeouts(target.slot, *connection, ms(2), ms(3), ms(4));
   });
   return info.Env().Undefined();
+}
+
+Napi::Value Channel::setRateLimit(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto limit = rate_limits::readOwnLimit(info[2]);
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setRateLimit(target.slot, *connection, limit);
+  });
+  return info.Env().Undefined();
+}
+
+Napi::Value Channel::setRateGroup(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto group = rate_limits::readGroup(info[2]);
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setRateGroup(target.slot, *connection, group);
+  });
+  return info.Env().Undefined();
+}
+
+Napi::Value Channel::debitRate(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const Direction direction = rate_limits::readDirection(info[2]);
+  const int64_t bytes = info[3].As<Napi::Number>().Int64Value();
+  bool done = false;
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) {
+      done = network.debitRate(target.slot, *connection, direction, bytes);
+    }
+  });
+  return Napi::Boolean::New(info.Env(), done);
+}
+
+Napi::Value Channel::rateStanding(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  bool found = false;
+  RateStanding standing;
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) {
+      found = true;
+      standing = network.rateStanding(*connection);
+    }
+  });
+  return found ? rate_limits::standing(info.Env(), standing) : info.Env().Undefined();
 }
 
 Napi::Value Channel::setOptions(const Napi::CallbackInfo& info) {
@@ -321,7 +476,7 @@ Napi::Value Channel::connectionStats(const Napi::CallbackInfo& info) {
     if (const Connection* connection = network.find(target.slot, target.tag)) {
       bytesRead = connection->bytesRead;
       bytesWritten = connection->bytesWritten;
-      queued = connection->queue ? connection->queue->sizeBytes() : 0;
+      queued = Network::unsentBytes(*connection);
     }
   });
   auto result = Napi::Object::New(info.Env());

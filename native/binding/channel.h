@@ -26,7 +26,19 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value closeListener(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value adopt(const Napi::CallbackInfo& info);
+  Napi::Value startTls(const Napi::CallbackInfo& info);
+  Napi::Value tlsInfo(const Napi::CallbackInfo& info);
+  Napi::Value tlsExport(const Napi::CallbackInfo& info);
+  Napi::Value tlsBinding(const Napi::CallbackInfo& info);
+  Napi::Value tlsSession(const Napi::CallbackInfo& info);
+  Napi::Value tlsPeerCertificates(const Napi::CallbackInfo& info);
+  Napi::Value tlsOwnCertificate(const Napi::CallbackInfo& info);
+  Napi::Value tlsOcspResponse(const Napi::CallbackInfo& info);
   Napi::Value setTimeouts(const Napi::CallbackInfo& info);
+  Napi::Value setRateLimit(const Napi::CallbackInfo& info);
+  Napi::Value setRateGroup(const Napi::CallbackInfo& info);
+  Napi::Value debitRate(const Napi::CallbackInfo& info);
+  Napi::Value rateStanding(const Napi::CallbackInfo& info);
   Napi::Value setOptions(const Napi::CallbackInfo& info);
   Napi::Value tcpInfo(const Napi::CallbackInfo& info);
   Napi::Value endpoints(const Napi::CallbackInfo& info);
@@ -41,6 +53,8 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   void shutDown(bool environmentLeaves);
   template <class Task>
   void onLoop(Task task);
+  template <class Task>
+  void onSession(const Napi::CallbackInfo& info, Task task);
   Napi::Value handle(Napi::Env env, const Result<Slot>& slot, uint32_t generation);
 
   std::unique_ptr<BatchCaller> caller_;

@@ -322,6 +322,10 @@ bool UringEngine::work() const {
          (!(starved_.empty() && served_.empty()) && buffers_.available() > 0);
 }
 
+void UringEngine::settle() {
+  if (!work()) clearEvent();
+}
+
 void UringEngine::clearEvent() {
   uint64_t count = 0;
   (void)!sys::read(eventFd_, &count, sizeof count);

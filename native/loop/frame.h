@@ -16,12 +16,15 @@ struct Frame {
   uint32_t count = 0;
   uint32_t spaceBegin = 0, spaceEnd = 0;  // offsets in the slab
   uint32_t position = 0;                  // where the next received bytes go
-  std::vector<uint32_t> lent;             // offsets to give back to the engine when the frame is done
+  uint32_t plainBegin = 0, plainEnd = 0;  // likewise, for what layers make of received bytes
+  uint32_t plainPosition = 0;
+  std::vector<uint32_t> lent;  // offsets to give back to the engine when the frame is done
 
   uint32_t room() const { return capacity - count; }
   void reset() {
     count = 0;
     position = spaceBegin;
+    plainPosition = plainBegin;
   }
 };
 

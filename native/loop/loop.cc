@@ -21,6 +21,9 @@ Loop::Loop(std::unique_ptr<Engine> engine, const LoopMemory& memory, uint32_t fr
     frame.capacity = recordsPerFrame;
     frame.spaceBegin = frame.position = i * bytesPerFrame;
     frame.spaceEnd = frame.spaceBegin + bytesPerFrame;
+    const auto plainPerFrame = static_cast<uint32_t>(memory.plain.size() / frameCount) & ~7u;
+    frame.plainBegin = frame.plainPosition = static_cast<uint32_t>(memory.slab.size()) + i * plainPerFrame;
+    frame.plainEnd = frame.plainBegin + plainPerFrame;
   }
 }
 
@@ -32,6 +35,7 @@ Result<void> Loop::collect(Deadline deadline) {
     frame_->reset();
   }
   fillFromOverflow();
+  client_->onTurn();
   // A completion causes at most two events at once, e.g. the last data's release and an end.
   const size_t room = std::min<size_t>(completions_.size(), frame_->room() / 2);
   if (room == 0) return {};

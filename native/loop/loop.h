@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <vector>
@@ -16,13 +17,18 @@ class LoopClient {
   virtual ~LoopClient() = default;
   virtual void onCompletion(const Completion& completion) = 0;
   virtual void onTimer(Timer& timer) = 0;
+  /// Before the engine is asked: what the client kept back for want of room.
+  virtual void onTurn() {}
+  /// True when onTurn() has something to do.
+  virtual bool work() const { return false; }
 };
 
 /// The plain memory that a loop and JavaScript share. Outlives the loop.
 struct LoopMemory {
-  std::span<uint8_t> slab;        // received bytes
+  std::span<uint8_t> slab;        // received bytes; the engine's
   std::span<EventRecord> events;  // divided among the frames
   std::span<int32_t> taken;       // per slot: bytes that the kernel has taken, modulo 2^32
+  std::span<uint8_t> plain{};     // follows the slab: what layers make of received bytes, e.g. by decrypting
 };
 
 /// One thread's turn of events: asks the engine for completions, advances the timers, and gathers what the layer above
@@ -54,7 +60,7 @@ class Loop {
   /// frame. Errors: the engine has become unusable.
   Result<void> collect(Deadline deadline);
   /// True when collect(now) has something to do although the engine's descriptor is silent.
-  bool work() const { return engine_->work() || !overflow_.empty(); }
+  bool work() const { return engine_->work() || !overflow_.empty() || client_->work(); }
 
   /// Appends an event to the current frame, or keeps it for the next one.
   void emit(EventType type, uint32_t tag, uint32_t id, int32_t a = 0, int32_t b = 0) {
@@ -65,6 +71,19 @@ class Loop {
     } else {
       overflow_.push_back(record);
     }
+  }
+
+  /// Room in the current frame for bytes that a layer makes; empty without one. They are told as `data` at the offset
+  /// that takePlain() gives.
+  std::span<uint8_t> plainRoom() const {
+    if (frame_ == nullptr) return {};
+    return {memory_.slab.data() + frame_->plainPosition, frame_->plainEnd - frame_->plainPosition};
+  }
+  /// Keeps the first `bytes` of plainRoom().
+  uint32_t takePlain(uint32_t bytes) {
+    const uint32_t offset = frame_->plainPosition;
+    frame_->plainPosition = std::min((offset + bytes + 7) & ~7u, frame_->plainEnd);
+    return offset;
   }
 
   /// The frame being filled, or null.

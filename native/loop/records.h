@@ -10,17 +10,20 @@ namespace sluice {
 
 /// Native to JavaScript.
 enum class EventType : uint8_t {
-  opened = 1,      // id: slot, a: listener key
-  data,            // id: slot, a: offset in the slab, b: length
-  end,             // id: slot
-  drain,           // id: slot
-  released,        // id: reference slot; the bytes written by reference are no longer needed
-  closed,          // id: slot, a: error code | syscall index << 8, b: errno; always the last of its connection
-  connected,       // id: slot
-  timeout,         // id: slot, a: TimeoutKind
-  listenerFailed,  // id: listener key, a and b as in `closed`; accepting pauses and goes on by itself
-  finished,        // id: slot; everything written, and FIN, is in the kernel's hands
-  timer,           // id: timer key
+  opened = 1,       // id: slot, a: listener key
+  data,             // id: slot, a: offset in the slab, b: length
+  end,              // id: slot
+  drain,            // id: slot
+  released,         // id: reference slot; the bytes written by reference are no longer needed
+  closed,           // id: slot, a: error code | syscall index << 8, b: errno; always the last of its connection
+  connected,        // id: slot
+  timeout,          // id: slot, a: TimeoutKind
+  listenerFailed,   // id: listener key, a and b as in `closed`; accepting pauses and goes on by itself
+  finished,         // id: slot; everything written, and FIN, is in the kernel's hands
+  timer,            // id: timer key
+  secured,          // id: slot; the handshake of startTls() is done
+  securing,         // id: slot; data before this came as plaintext, data after it is decrypted
+  handshakeFailed,  // id: listener key, a: number of the failure (TlsFailures); nobody was told of the connection
 };
 
 /// JavaScript to native.
@@ -62,6 +65,16 @@ enum ControlWord : int {
 enum class TimeoutKind : uint8_t { read = 1, write, halfClosed };
 
 /// Why a connection does not read; any reason suffices (LE-40).
-enum PauseReason : uint8_t { pausedByUser = 1, pausedByStream = 2, pausedByQueue = 4, pausedWithoutReader = 8 };
+enum PauseReason : uint8_t {
+  pausedByUser = 1,
+  pausedByStream = 2,
+  pausedByQueue = 4,
+  pausedWithoutReader = 8,
+  // JavaScript knows nothing of these:
+  pausedByRate = 16,    // its own bucket is empty
+  pausedByGroup = 32,   // the group has nothing for it
+  pausedForGroup = 64,  // nobody has said yet which group it belongs to
+  pausedByLayer = 128,  // what came is still to be decrypted
+};
 
 }  // namespace sluice

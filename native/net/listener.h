@@ -1,11 +1,16 @@
 #pragma once
 
+#include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "base/rate_meter.h"
 #include "base/timer_wheel.h"
 #include "engine/engine.h"
 #include "net/accept_gate.h"
+#include "net/connection_limit.h"
+#include "net/tls_config.h"
 
 namespace sluice {
 
@@ -14,6 +19,8 @@ struct ConnectionConfig {
   uint32_t readTimeoutMs = 0, writeTimeoutMs = 0, halfClosedTimeoutMs = 0;  // 0: none
   uint32_t lowWaterBytes = 0;
   bool startPaused = false;  // nobody reads yet
+  std::shared_ptr<const TlsConfig> tls;
+  RateBinding rate;
 
   bool hasTimeouts() const { return (readTimeoutMs | writeTimeoutMs | halfClosedTimeoutMs) != 0; }
 };
@@ -35,6 +42,12 @@ struct Listener {
   uint32_t backOffMs = 0;
   uint64_t accepted = 0, failures = 0;
   Timer timer;
+  // Handshakes: how many are under way, and who waits for a place (slot and tag).
+  uint32_t handshakes = 0;
+  uint64_t handshakesDone = 0, handshakesFailed = 0;
+  std::deque<std::pair<Slot, uint32_t>> waiting;
+  RateMeter handshakeRate;
+  Timer handshakeTimer;
 };
 
 }  // namespace sluice

@@ -37,8 +37,10 @@ Network::Network(Loop& loop, void (*wakeLoop)(void*), void* wakeContext)
       defers_(engine_.features().batchedSubmission),
       lends_(engine_.features().lendsReceiveMemory),
       wakeLoop_(wakeLoop),
-      wakeContext_(wakeContext) {
+      wakeContext_(wakeContext),
+      rateMail_(wakeLoop, wakeContext) {
   loop_.setClient(this);
+  engine_.setReceiveLimiter(this);
 }
 
 Network::~Network() {
@@ -61,6 +63,7 @@ Connection* Network::find(Slot slot, uint32_t tag) {
 }
 
 void Network::emit(EventType type, Slot slot, const Connection& connection, int32_t a, int32_t b) {
+  if (connection.tls && !connection.tls->announced) return;  // nobody knows it
   loop_.emit(type, connection.tag, slot, a, b);
 }
 
@@ -89,6 +92,7 @@ Result<Slot> Network::connect(const ConnectSpec& spec, const ConnectionConfig& c
   auto slot = engine_.connect(spec);
   if (!slot) return slot.error();
   Connection& connection = start(*slot, ConnectionState::connecting, config);
+  bindRate(*slot, connection, config.rate, &spec.address);
   if (connectTimeoutMs != 0) {
     timersOf(*slot, connection).stateDeadlineMs = engine_.nowMs() + connectTimeoutMs;
     armTimers(*slot, connection);
@@ -100,6 +104,7 @@ Result<Slot> Network::adopt(int fd, const ConnectionConfig& config) {
   auto slot = engine_.adopt(fd);
   if (!slot) return slot.error();
   Connection& connection = start(*slot, ConnectionState::open, config);
+  bindRate(*slot, connection, config.rate, nullptr);
   if (connection.reading()) engine_.receive(*slot, true);
   return *slot;
 }
@@ -120,6 +125,7 @@ void Network::onCompletion(const Completion& completion) {
     case ended: return onEnded(slot, connection);
     case receiveFailed:
       connection.readSide = ReadSide::failed;
+      if (connection.tls && onWireFailed(slot, connection)) return;
       return beginClosing(slot, connection, CloseMode::normal,
                           connection.error ? connection.error : completion.error);
     case sent: return onSent(slot, connection, completion.length);
@@ -145,8 +151,15 @@ void Network::onConnected(Slot slot, Connection& connection) {
 }
 
 void Network::onReceived(Slot slot, Connection& connection, const Completion& completion) {
+  if (connection.tls) {
+    return onWireData(slot, connection, {loop_.memory().slab.data() + completion.offset, completion.length});
+  }
   if (connection.state != ConnectionState::open) return;  // draining: read and dropped (HP-21)
-  connection.bytesRead += completion.length;
+  emitData(slot, connection, completion.offset, completion.length);
+}
+
+void Network::emitData(Slot slot, Connection& connection, uint32_t offset, uint32_t length) {
+  connection.bytesRead += length;
   if (connection.timers) {
     connection.timers->lastReadMs = loop_.nowMs();
     if (connection.timers->readTold) {
@@ -154,11 +167,15 @@ void Network::onReceived(Slot slot, Connection& connection, const Completion& co
       armTimers(slot, connection);
     }
   }
-  emit(EventType::data, slot, connection, static_cast<int32_t>(completion.offset),
-       static_cast<int32_t>(completion.length));
+  emit(EventType::data, slot, connection, static_cast<int32_t>(offset), static_cast<int32_t>(length));
 }
 
 void Network::onEnded(Slot slot, Connection& connection) {
+  if (connection.tls) return onWireEnded(slot, connection);
+  onPlainEnded(slot, connection);
+}
+
+void Network::onPlainEnded(Slot slot, Connection& connection) {
   if (!connection.live() || connection.readSide != ReadSide::open) return;
   connection.readSide = ReadSide::ended;
   if (connection.state == ConnectionState::open) emit(EventType::end, slot, connection);
@@ -198,6 +215,8 @@ void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, co
     connection.timers.reset();
   }
   dropStaged(connection);
+  if (connection.tls) leaveHandshake(connection);
+  dropLimit(connection);
   engine_.close(slot, mode);
 }
 
@@ -206,6 +225,12 @@ void Network::onClosed(Slot slot, Connection& connection) {
   dropQueue(connection);
   openConnections_--;
   if (connection.gated) leaveGates(connection);
+  const bool unknown = connection.tls && !connection.tls->announced;
+  if (connection.tls) dropLayers(connection);
+  if (unknown) {
+    connection.moveTo(ConnectionState::unused);
+    return engine_.release(slot);
+  }
   emitFailure(EventType::closed, connection.tag, slot, connection.error);
 }
 
@@ -220,6 +245,7 @@ void Network::setPauses(Slot slot, Connection& connection, uint8_t pauses) {
     armTimers(slot, connection);
   }
   engine_.receive(slot, after);
+  if (after && connection.tls && connection.tls->hasInput()) deliverLater(slot, connection);
 }
 
 void Network::destroyAll() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -8,6 +9,7 @@
 
 #include "loop/loop.h"
 #include "net/connection.h"
+#include "net/handshake_pool.h"
 #include "net/listener.h"
 
 namespace sluice {
@@ -16,7 +18,7 @@ namespace sluice {
 /// operations of JavaScript go in and calls to the engine come out.
 ///
 /// Threads: all calls on the loop's thread, except gateOpened() and gateWanted().
-class Network final : public LoopClient, public GateWaiter {
+class Network final : public LoopClient, public GateWaiter, public ReceiveLimiter {
  public:
   /// `wakeLoop` makes the driver call collect() soon; any thread.
   Network(Loop& loop, void (*wakeLoop)(void*), void* wakeContext);
@@ -41,22 +43,46 @@ class Network final : public LoopClient, public GateWaiter {
   Connection* find(Slot slot, uint32_t tag);
   void setTimeouts(Slot slot, Connection& connection, uint32_t readMs, uint32_t writeMs, uint32_t halfClosedMs);
 
+  /// Begins TLS, as client or server by the context's role, over what the connection is now: plain, or TLS already.
+  /// `securing` is told at once, `secured` or `closed` follows. Errors: as TlsSession::create; `closed` unless both
+  /// directions are open.
+  TlsResult<void> startTls(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config);
+  /// Handshakes run on `threads` threads of their own from now on; 0 never comes.
+  void useHandshakeThreads(uint32_t threads);
+  /// Limits the connection by buckets of its own, or by none: null. Levels go on (LE-10).
+  void setRateLimit(Slot slot, Connection& connection, std::shared_ptr<const RateLimit> limit);
+  /// Makes it a member of another group, or of none: null.
+  void setRateGroup(Slot slot, Connection& connection, std::shared_ptr<RateGroup> group);
+  /// Takes bytes out of its own bucket, or puts negative ones in. False: it has none (LE-30).
+  bool debitRate(Slot slot, Connection& connection, Direction direction, int64_t bytes);
+  RateStanding rateStanding(Connection& connection);
+  /// From now on no group wakes this loop; before its driver goes.
+  void closeRateMail() { rateMail_.close(); }
+
   /// Closes everything at once, for shutdown. Events still come.
   void destroyAll();
-  /// To be called after collect(): serves listeners whose gates have opened.
+  /// To be called after collect(): serves listeners whose gates have opened, and connections whose groups have granted
+  /// them something.
   void serveWaiting();
 
   void onCompletion(const Completion& completion) override;
   void onTimer(Timer& timer) override;
+  void onTurn() override;
+  bool work() const override { return !readable_.empty() || !handshakes_.empty(); }
   void gateOpened() override;
   void gateWanted() override;
+  uint32_t mayReceive(Slot slot) override;
+  void received(Slot slot, uint32_t bytes, bool more) override;
+  uint32_t usualReceive(Slot slot) override;
 
+  /// Bytes of JavaScript's writes that the kernel has not taken.
+  static size_t unsentBytes(const Connection& connection);
   uint32_t openConnections() const { return openConnections_; }
   /// The index by which events name a failed system call, and back.
   static const char* syscallName(uint32_t index);
 
  private:
-  enum class TimerKind : uint32_t { connection, listener, script };
+  enum class TimerKind : uint32_t { connection, listener, script, limit, group, handshakes };
   struct Staged {
     const uint8_t* data;
     uint32_t length;
@@ -74,6 +100,7 @@ class Network final : public LoopClient, public GateWaiter {
   void onAcceptFailed(const Completion& completion);
   void onConnected(Slot slot, Connection& connection);
   void onReceived(Slot slot, Connection& connection, const Completion& completion);
+  void emitData(Slot slot, Connection& connection, uint32_t offset, uint32_t length);
   void onEnded(Slot slot, Connection& connection);
   void onSent(Slot slot, Connection& connection, uint32_t length);
   void onSendFailed(Slot slot, Connection& connection, const Error& error);
@@ -82,9 +109,10 @@ class Network final : public LoopClient, public GateWaiter {
   void stage(Slot slot, Connection& connection, const OpRecord& op, OpType type, const uint8_t* data);
   void flushStaged(Slot slot, Connection& connection);
   void destroy(Slot slot, Connection& connection);
-  void queueStaged(Connection& connection, size_t skip);
+  void queueStaged(Connection& connection, ByteQueue& queue, size_t skip);
   void dropStaged(Connection& connection);
   void sendQueued(Slot slot, Connection& connection);
+  void drainQueue(Slot slot, Connection& connection, size_t bytes);
   void afterSending(Slot slot, Connection& connection);
   void countTaken(Slot slot, Connection& connection, size_t bytes);
   void releasePiece(ByteQueue::Owner owner, uint32_t id);
@@ -97,6 +125,47 @@ class Network final : public LoopClient, public GateWaiter {
   void closeIfOver(Slot slot, Connection& connection);
   void setPauses(Slot slot, Connection& connection, uint8_t pauses);
 
+  // Securing: network_securing.cc. Sending through layers: network_encrypting.cc.
+  class WireOut final : public TlsWire {
+   public:
+    explicit WireOut(Network& network) : network_(network) {}
+    size_t take(std::span<const uint8_t> bytes) override;
+    Connection* connection = nullptr;  // whose session is being called
+    std::vector<uint8_t> scratch;      // ciphertext on its way to the engine
+
+   private:
+    Network& network_;
+  };
+  void secureAccepted(Slot slot, Connection& connection, Listener& listener);
+  void beginHandshake(Slot slot, Connection& connection);
+  void queueHandshake(Slot slot, Connection& connection);
+  void serveHandshakes();
+  void serveWaitingHandshakes(Listener& listener);
+  void stepHandshake(Slot slot, Connection& connection);
+  void afterHandshakeStep(Slot slot, Connection& connection, TlsStatus status);
+  void takeBackHandshakes();
+  void onSecured(Slot slot, Connection& connection);
+  void leaveHandshake(Connection& connection);
+  void onWireData(Slot slot, Connection& connection, std::span<const uint8_t> bytes);
+  void onWireEnded(Slot slot, Connection& connection);
+  bool onWireFailed(Slot slot, Connection& connection);
+  void rise(Slot slot, Connection& connection, TlsLayer& layer);
+  void deliverPlain(Slot slot, Connection& connection);
+  void deliverLater(Slot slot, Connection& connection);
+  void onPlainEnded(Slot slot, Connection& connection);
+  void failSecure(Slot slot, Connection& connection, TlsError error);
+  void dropLayers(Connection& connection);
+  Listener* listenerOf(const Connection& connection);
+
+  void encryptStaged(Slot slot, Connection& connection);
+  void encryptQueued(Slot slot, Connection& connection);
+  bool encryptOnce(Slot slot, Connection& connection);
+  bool encrypt(Slot slot, Connection& connection, std::span<const uint8_t> bytes, size_t& taken);
+  bool sendWire(Slot slot, Connection& connection);
+  bool sayGoodbye(Slot slot, Connection& connection);
+  void countEncrypted(Slot slot, Connection& connection);
+  void enterLayers(Connection& connection);
+
   ConnectionTimers& timersOf(Slot slot, Connection& connection);
   void armTimers(Slot slot, Connection& connection);
   void onConnectionTimer(Slot slot, Connection& connection);
@@ -108,6 +177,27 @@ class Network final : public LoopClient, public GateWaiter {
   void forgetListener(std::vector<std::unique_ptr<Listener>>::iterator listener);
   void armListener(Listener& listener, TimeMs inMs);
 
+  // network_limiting.cc
+  void bindRate(Slot slot, Connection& connection, const RateBinding& binding, const SocketAddress* remote);
+  ConnectionLimit& limitOf(Slot slot, Connection& connection);
+  void leaveGroup(ConnectionLimit& limits);
+  void dropIdleLimit(Slot slot, Connection& connection);
+  void dropLimit(Connection& connection);
+  int64_t ownAllowance(ConnectionLimit& limits, Direction direction);
+  int64_t groupAllowance(ConnectionLimit& limits, Direction direction, int64_t wanted);
+  void spend(ConnectionLimit& limits, Direction direction, int64_t bytes);
+  size_t maySend(Connection& connection, size_t wanted);
+  void noteSend(Connection& connection, const SendResult& result, size_t asked);
+  void settleSend(Connection& connection, size_t sent);
+  void releaseSend(Connection& connection);
+  void resumeSending(Slot slot, Connection& connection);
+  void armLimit(Connection& connection);
+  void reviewOwnLimit(Slot slot, Connection& connection);
+  void await(ConnectionLimit& limits, Direction direction, TimeMs serveAtMs);
+  void stopAwaiting(ConnectionLimit& limits, Direction direction);
+  void onGroupTimer(GroupWait& wait);
+  void takeGrants();
+
   static constexpr uint32_t blockSize = 256;
 
   Loop& loop_;
@@ -116,6 +206,9 @@ class Network final : public LoopClient, public GateWaiter {
   const bool lends_;
   void (*const wakeLoop_)(void*);
   void* const wakeContext_;
+  RateMailbox rateMail_;  // before the connections, whose members refer to it
+  std::vector<RateMailbox::Note> rateNotes_;
+  std::unordered_map<RateGroup*, std::unique_ptr<GroupWait>> groupWaits_;  // of groups that somebody here waits for
   std::vector<std::unique_ptr<Connection[]>> blocks_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unordered_map<uint32_t, std::unique_ptr<Timer>> scriptTimers_;
@@ -124,6 +217,12 @@ class Network final : public LoopClient, public GateWaiter {
   std::vector<std::unique_ptr<ByteQueue>> spareQueues_;
   std::atomic<bool> gateOpened_{false}, gateWanted_{false};
   uint32_t openConnections_ = 0;
+  WireOut wireOut_{*this};
+  std::vector<uint8_t> gathered_;                     // small writes on their way into one record
+  std::vector<std::pair<Slot, uint32_t>> readable_;   // sessions with plaintext that found no room, or was resumed
+  std::deque<std::pair<Slot, uint32_t>> handshakes_;  // those that can go on
+  std::vector<std::unique_ptr<TlsLayer>> orphans_;    // of closed connections, while the pool has their sessions
+  std::unique_ptr<HandshakePool> pool_;               // last: its threads end first
 };
 
 }  // namespace sluice

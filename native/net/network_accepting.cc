@@ -20,6 +20,7 @@ Result<ListenerId> Network::listen(const ListenSpec& spec, uint32_t key, const C
   listener->connections = connections;
   listener->gates = std::move(gates);
   listener->timer.tag = static_cast<uint64_t>(TimerKind::listener) << 32 | key;
+  listener->handshakeTimer.tag = static_cast<uint64_t>(TimerKind::handshakes) << 32 | key;
   for (auto& gate : listener->gates) gate->join({this, key});
   refill(*listener);
   listeners_.push_back(std::move(listener));
@@ -34,6 +35,7 @@ void Network::closeListener(uint32_t key) {
   engine_.closeListener(listener.id);
   listener.id = noListener;
   loop_.cancel(listener.timer);
+  loop_.cancel(listener.handshakeTimer);
   returnGrants(listener);
   for (auto& gate : listener.gates) gate->leave({this, key});
   // While its connections hold places in the gates the entry stays; the last one takes it along.
@@ -55,16 +57,19 @@ void Network::onAccepted(const Completion& completion) {
   const Slot slot = completion.socket;
   Connection& connection = start(slot, ConnectionState::open, listener.connections);
   connection.listenerKey = listener.key;
+  bindRate(slot, connection, listener.connections.rate, nullptr);
   listener.accepted++;
   listener.backOffMs = 0;
+  if (!listener.gates.empty()) {
+    connection.gated = true;
+    listener.granted--;
+    listener.occupied++;
+    for (auto& gate : listener.gates) gate->accepted(engine_.nowMs());
+    if (listener.granted == 0) refill(listener);
+  }
+  if (listener.connections.tls) return secureAccepted(slot, connection, listener);
   emit(EventType::opened, slot, connection, static_cast<int32_t>(listener.key));
   if (connection.reading()) engine_.receive(slot, true);
-  if (listener.gates.empty()) return;
-  connection.gated = true;
-  listener.granted--;
-  listener.occupied++;
-  for (auto& gate : listener.gates) gate->accepted(engine_.nowMs());
-  if (listener.granted == 0) refill(listener);
 }
 
 void Network::onAcceptFailed(const Completion& completion) {
@@ -136,6 +141,9 @@ void Network::gateWanted() {
 }
 
 void Network::serveWaiting() {
+  if (pool_) takeBackHandshakes();
+  if (!handshakes_.empty()) serveHandshakes();
+  if (!rateMail_.empty()) takeGrants();
   std::vector<Listener*> yielding;
   if (gateWanted_.load(std::memory_order_relaxed) && gateWanted_.exchange(false)) {
     for (auto& listener : listeners_) {

@@ -115,6 +115,7 @@ void Network::stage(Slot slot, Connection& connection, const OpRecord& op, OpTyp
 }
 
 void Network::flushStaged(Slot slot, Connection& connection) {
+  if (connection.tls) return encryptStaged(slot, connection);
   // Straight from where the bytes lie, unless something is ahead of them or the engine would need them for longer.
   while (connection.firstStaged >= 0 && !connection.queue && !connection.sending && !defers_ &&
          connection.state == ConnectionState::open) {
@@ -127,7 +128,9 @@ void Network::flushStaged(Slot slot, Connection& connection) {
       pieces[count++] = {const_cast<uint8_t*>(piece.data), piece.length};
       total += piece.length;
     }
+    if (connection.limit && maySend(connection, total) < total) break;  // sendQueued() sends what may be sent
     const SendResult result = engine_.send(slot, pieces, count);
+    if (connection.limit) noteSend(connection, result, total);
     countTaken(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
     if (result.taken == total) {
@@ -138,18 +141,18 @@ void Network::flushStaged(Slot slot, Connection& connection) {
       connection.firstStaged = index;
       continue;
     }
-    queueStaged(connection, result.taken);
+    queueStaged(connection, queueOf(connection), result.taken);
     connection.sending = result.waiting;
     break;
   }
-  if (connection.firstStaged >= 0) queueStaged(connection, 0);
+  if (connection.firstStaged >= 0) queueStaged(connection, queueOf(connection), 0);
   if (connection.queue && !connection.sending) sendQueued(slot, connection);
   else if (!connection.queue) afterSending(slot, connection);
 }
 
 // Moves staged pieces into the queue, but for the first `skip` bytes, which are gone.
-void Network::queueStaged(Connection& connection, size_t skip) {
-  const bool wasEmpty = !connection.queue;
+void Network::queueStaged(Connection& connection, ByteQueue& queue, size_t skip) {
+  const bool wasEmpty = queue.empty();
   for (int32_t index = connection.firstStaged; index >= 0;) {
     const Staged& piece = staged_[static_cast<size_t>(index)];
     index = piece.next;
@@ -161,10 +164,10 @@ void Network::queueStaged(Connection& connection, size_t skip) {
     }
     const uint8_t* data = piece.data + gone;
     const uint32_t length = piece.length - gone;
-    ByteQueue& queue = queueOf(connection);
     if (piece.source == OpType::writeReference) {
       queue.appendBorrowed(data, length, ByteQueue::Owner::reference, piece.id);
-    } else if (piece.source == OpType::writeSlab && lends_ && engine_.keep(piece.id)) {
+    } else if (piece.source == OpType::writeSlab && lends_ && piece.id < loop_.memory().slab.size() &&
+               engine_.keep(piece.id)) {
       queue.appendBorrowed(data, length, ByteQueue::Owner::engine, piece.id);
     } else {
       queue.append(data, length);
@@ -181,16 +184,17 @@ void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
   while (connection.queue && !connection.sending) {
     iovec pieces[Engine::maxSendPieces];
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, defers_ ? deferredSendBytes : SIZE_MAX);
+    size_t most = defers_ ? deferredSendBytes : SIZE_MAX;
+    if (connection.limit) most = std::min(most, maySend(connection, std::min(most, connection.queue->sizeBytes())));
+    if (most == 0) break;  // resumeSending() goes on
+    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
     const SendResult result = engine_.send(slot, pieces, count);
-    if (result.taken > 0) {
-      countTaken(slot, connection, result.taken);
-      connection.queue->drain(result.taken,
-                              [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
-    }
+    if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
+    if (result.taken > 0) drainQueue(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
     connection.sending = result.waiting;
-    if (connection.queue->empty()) spareQueues_.push_back(std::move(connection.queue));
+    if (connection.tls && !connection.queue && !connection.sending) encryptQueued(slot, connection);
+    if (!connection.live()) return;
   }
   if (connection.timers && connection.queue) armTimers(slot, connection);
   afterSending(slot, connection);
@@ -198,26 +202,34 @@ void Network::sendQueued(Slot slot, Connection& connection) {
 
 void Network::onSent(Slot slot, Connection& connection, uint32_t length) {
   connection.sending = false;
-  if (length > 0) {
-    countTaken(slot, connection, length);
-    if (connection.queue) {
-      connection.queue->drain(length, [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
-      if (connection.queue->empty()) spareQueues_.push_back(std::move(connection.queue));
-    }
-  }
+  if (connection.limit) settleSend(connection, length);
+  if (length > 0) drainQueue(slot, connection, length);
   if (!connection.live()) return;
+  if (connection.tls && !connection.queue) encryptQueued(slot, connection);
   if (connection.queue) sendQueued(slot, connection);
   else afterSending(slot, connection);
 }
 
+// So many bytes of the queue have left.
+void Network::drainQueue(Slot slot, Connection& connection, size_t bytes) {
+  if (!connection.tls) countTaken(slot, connection, bytes);
+  if (connection.queue) {
+    connection.queue->drain(bytes, [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
+    if (connection.queue->empty()) spareQueues_.push_back(std::move(connection.queue));
+  }
+  if (connection.tls) countEncrypted(slot, connection);
+}
+
 // Tells of room, and lets a pending end go out once nothing is before it.
 void Network::afterSending(Slot slot, Connection& connection) {
-  const size_t left = connection.queue ? connection.queue->sizeBytes() : 0;
+  if (connection.limit) releaseSend(connection);
+  const size_t left = unsentBytes(connection);
   if (connection.wantDrain && left <= connection.lowWaterBytes) {
     connection.wantDrain = false;
     emit(EventType::drain, slot, connection);
   }
   if (left == 0 && connection.writeSide == WriteSide::ending && !connection.sending && connection.live()) {
+    if (connection.tls && !sayGoodbye(slot, connection)) return;
     connection.writeSide = WriteSide::ended;
     const auto shut = engine_.shutdownSend(slot);
     // ENOTCONN: the peer's reset was first; the read side will tell.
@@ -240,6 +252,8 @@ void Network::endWriting(Slot slot, Connection& connection) {
 // What the peer sent before it went away is still delivered; only then the failure is told (HP-12).
 void Network::onSendFailed(Slot slot, Connection& connection, const Error& error) {
   connection.sending = false;
+  if (connection.limit) settleSend(connection, 0);
+  if (connection.securing && onWireFailed(slot, connection)) return;
   connection.writeSide = WriteSide::failed;
   if (!connection.error) connection.error = error;
   dropStaged(connection);
@@ -279,6 +293,9 @@ void Network::releasePiece(ByteQueue::Owner owner, uint32_t id) {
 }
 
 void Network::dropQueue(Connection& connection) {
+  if (connection.tls) {
+    connection.tls->plain.clear([this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
+  }
   if (!connection.queue) return;
   connection.queue->clear([this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
   connection.queue.reset();

@@ -39,7 +39,8 @@ void eachBound(const Connection& connection, const ConnectionTimers& timers, Vis
   if (timers.readTimeoutMs != 0 && !timers.readTold && connection.reading()) {
     visit(Bound{timers.lastReadMs + timers.readTimeoutMs, TimeoutKind::read});
   }
-  if (timers.writeTimeoutMs != 0 && !timers.writeTold && connection.live() && connection.queue) {
+  if (timers.writeTimeoutMs != 0 && !timers.writeTold && connection.live() && connection.queue &&
+      !connection.sendHeld()) {
     visit(Bound{timers.lastWriteMs + timers.writeTimeoutMs, TimeoutKind::write});
   }
   if (timers.halfClosedTimeoutMs != 0 && !timers.halfClosedTold && timers.halfClosedSinceMs != 0) {
@@ -64,6 +65,10 @@ void Network::onConnectionTimer(Slot slot, Connection& connection) {
   ConnectionTimers& timers = *connection.timers;
   const TimeMs now = loop_.nowMs();
   if (timers.stateDeadlineMs != 0 && timers.stateDeadlineMs <= now) {
+    if (connection.tls && connection.state == ConnectionState::open) {
+      return failSecure(slot, connection,
+                        {.failure = TlsFailure::timeout, .stage = TlsStage::handshake, .reason = "SSL_TIMEOUT"});
+    }
     const bool connecting = connection.state == ConnectionState::connecting;
     const Error error = connecting ? Error{ErrorCode::connectTimeout} : connection.error;
     return beginClosing(slot, connection, CloseMode::normal, error);
@@ -100,6 +105,13 @@ void Network::onTimer(Timer& timer) {
         if (listener->key == id) refill(*listener);
       }
       break;
+    case TimerKind::handshakes:
+      for (auto& listener : listeners_) {
+        if (listener->key == id) serveWaitingHandshakes(*listener);
+      }
+      break;
+    case TimerKind::limit: reviewOwnLimit(id, at(id)); break;
+    case TimerKind::group: onGroupTimer(static_cast<GroupWait&>(timer)); break;
     case TimerKind::script:
       loop_.emit(EventType::timer, 0, id);
       scriptTimers_.erase(id);

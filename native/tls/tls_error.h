@@ -97,9 +97,9 @@ struct TlsError {
   /// leaf), "SSL_CRT_FAIL" (the leaf), "SSL_MISMATCH_SNI", "SSL_HANDSHAKE" …; "" for options.
   const char* reason = "";
   /// Which option: "cert", "keys[1].key", "pfx[0].passphrase", "serverNames[2]" …; "" when none failed.
-  std::string option;
+  std::string option{};
   /// For people: what is wrong, and what is allowed where that helps.
-  std::string text;
+  std::string text{};
   uint32_t libraryCode = 0;  // OpenSSL's packed error code, 0 when it had none
   int verifyCode = 0;        // X509_V_ERR_…, 0 when it is not about a certificate
   int alert = -1;            // the alert received (peerAlert), -1 otherwise

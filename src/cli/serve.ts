@@ -16,6 +16,7 @@ import {
   UsageError,
   type Values,
 } from './arguments.js'
+import { naming, readTls, tlsFlags } from './tls.js'
 
 /** What a command serves, for both ways to use a connection. */
 export interface Service {
@@ -40,6 +41,7 @@ const flags = {
     'poll',
   ]),
   threads: integer("I/O threads; 0 works on Node's own event loop", { min: 0, max: 64, default: 0 }),
+  ...tlsFlags,
   via: choice('use connections by handlers, or as Node streams', ['handlers', 'duplex'], 'handlers'),
 }
 
@@ -55,15 +57,23 @@ export async function serve(service: Service, argv: string[]): Promise<number> {
   }
   const { engine, threads, via } = values
   const where = endpoint(values)
-  const runtime = new Runtime({ engine, threads })
+  const tls = readTls(values)
+  const runtime = new Runtime({ engine, threads, handshakeThreads: values['handshake-threads'] })
   try {
     if (runtime.engine === 'sim')
       throw new UsageError("SLUICE_ENGINE is 'sim', a network that no other process can reach")
     const handlers = via === 'duplex' ? duplexHandlers(service) : { ...service.handlers, error: reportConnection }
-    const listener = await runtime.listen({ ...service.options, ...where }, handlers)
+    const options = { ...service.options, ...where, tls: tls?.options }
+    const listener = await naming(values, runtime.listen(options, { ...handlers, handshakeError: report }))
     // Whoever reads the line may send a signal at once.
     const stopped = closeOnSignal(runtime)
-    const line = { listening: told(listener.address), engine: runtime.engine, threads, pid: process.pid }
+    const line = {
+      listening: told(listener.address),
+      engine: runtime.engine,
+      threads,
+      pid: process.pid,
+      tls: tls?.told,
+    }
     process.stdout.write(`${JSON.stringify(line)}\n`)
     await stopped
     service.finished?.()
@@ -128,7 +138,9 @@ function reportConnection(_connection: Connection, error: SluiceError): void {
 }
 
 // Peers come and go as they like; the rest is worth a line.
-const everyday: ReadonlySet<unknown> = new Set(['ERR_SLUICE_CONNECTION_RESET', 'ERR_SLUICE_BROKEN_PIPE'])
+const everyday: ReadonlySet<unknown> = new Set([
+  ...['ERR_SLUICE_CONNECTION_RESET', 'ERR_SLUICE_BROKEN_PIPE', 'ERR_SLUICE_TLS_EMPTY', 'ERR_SLUICE_TLS_ABORTED'],
+])
 
 function report(error: Error): void {
   if (!everyday.has((error as Partial<SluiceError>).code)) process.stderr.write(`${error.message}\n`)

@@ -1,6 +1,6 @@
 // Loads the addon and declares everything it exports. No other file knows that it exists.
 import { join } from 'node:path'
-import { type NativeFailure, SluiceError } from '../errors.js'
+import { type NativeFailure, type NativeTlsFailure, SluiceError } from '../errors.js'
 import type { ResolvedAddress } from '../resolve.js'
 
 /** An IP endpoint, or the path of a Unix socket (empty when the socket has no name). */
@@ -26,8 +26,56 @@ export interface NativeEngineFeatures {
   unixSockets: boolean
 }
 
+/** Bytes per tick; a direction without a rate has no limit. */
+export interface NativeRateLimit {
+  readRate?: number
+  readBurst?: number
+  writeRate?: number
+  writeBurst?: number
+  tickMs: number
+}
+
+/** Handles; opaque. */
+export type NativeRateGroup = object
+export type NativeRateGroupMap = object
+
+/** How a connection stands; a level or allowance without a limit is the largest number of native code. */
+export interface NativeRateStanding {
+  readLevel: number
+  writeLevel: number
+  maxToRead: number
+  maxToWrite: number
+  readHeldByLimit: boolean
+  readHeldByGroup: boolean
+  writeHeldByLimit: boolean
+  writeHeldByGroup: boolean
+}
+
+export interface NativeRateGroupStats {
+  members: number
+  readLevel: number
+  writeLevel: number
+  totalRead: number
+  totalWritten: number
+  readPerSecond: number
+  writtenPerSecond: number
+  waitingToRead: number
+  waitingToWrite: number
+  /** 1 while members are served in turn. */
+  readScarce: number
+  writeScarce: number
+  tick: number
+  refills: number
+  minShare: number
+}
+
 /** What a new connection starts with; times in milliseconds, 0 for none. */
 export interface NativeConnectionConfig {
+  rateLimit?: NativeRateLimit
+  rateGroup?: NativeRateGroup
+  rateGroups?: NativeRateGroupMap
+  /** Reads nothing before setRateGroup(). */
+  rateGroupFollows?: boolean
   readTimeoutMs: number
   writeTimeoutMs: number
   halfClosedTimeoutMs: number
@@ -51,6 +99,10 @@ export interface NativeChannelOptions {
   control: Int32Array
   references: (Uint8Array | undefined)[]
   batch: (first: number, count: number) => void
+  /** Of the slab, the engine's; the rest is for what layers make of received bytes. */
+  receiveBytes: number
+  /** Threads for handshakes; 0 for none. */
+  handshakeThreads: number
   receiveChunkBytes: number
   receiveTurnBytes: number
   acceptTurnCount: number
@@ -68,6 +120,7 @@ export interface NativeListenOptions extends NativeConnectionConfig {
   reusePort: boolean
   options: NativeSocketOptions
   gates: NativeGate[]
+  tls?: NativeTlsConfig
 }
 
 export interface NativeConnectOptions extends NativeConnectionConfig {
@@ -78,6 +131,155 @@ export interface NativeConnectOptions extends NativeConnectionConfig {
   localPort?: number
   options: NativeSocketOptions
   connectTimeoutMs: number
+}
+
+/** Handles of shared native objects; opaque. */
+export type NativeTlsContext = object & { readonly tlsContext?: never }
+export type NativeTicketKeys = object & { readonly ticketKeys?: never }
+export type NativeClientSessions = object & { readonly clientSessions?: never }
+
+/** PEM text, or the bytes of PEM or DER. */
+export type NativePem = string | Uint8Array
+
+/** A policy, complete; fields are those of TlsOptions in native/tls/options.h. */
+export interface NativeTlsOptions {
+  keys: { certificate: NativePem; key: NativePem; passphrase: string }[]
+  pfx: { data: Uint8Array; passphrase: string }[]
+  ca: NativePem[]
+  systemTrust: boolean
+  crls: NativePem[]
+  rejectUnauthorized: boolean
+  /** 0 none, 1 request, 2 require. */
+  clientAuth: number
+  verifyDepth: number
+  /** 0 for TLS 1.0 to 3 for TLS 1.3. */
+  minVersion: number
+  maxVersion: number
+  ciphers: string
+  cipherSuites: string
+  groups: string
+  signatureAlgorithms: string
+  securityLevel: number
+  honorCipherOrder: boolean
+  alpn: string[]
+  tickets: boolean
+  ticketKeys: NativeTicketKeys | undefined
+  sessionTimeoutS: number
+  sessionCacheCount: number
+  sessionIdContext: string
+  clientSessions: NativeClientSessions | undefined
+  ocspResponse: Uint8Array | undefined
+  requestOcsp: boolean
+  psks: { identity: string; key: Uint8Array }[]
+  pskHint: string
+  allowRenegotiation: boolean
+  maxRenegotiationsPerMinute: number
+  maxKeyUpdatesPerSecond: number
+  maxEmptyRecordsPerSecond: number
+  maxHandshakeBytes: number
+  dynamicRecordSize: boolean
+  /** A path to append to, or a function for lines. */
+  keylog: string | ((line: string) => void) | undefined
+}
+
+/** What a listener, connect() or startTls() needs to know of TLS: TlsConfig in native/net/tls_config.h. */
+export interface NativeTlsConfig {
+  context: NativeTlsContext
+  serverName: string
+  verifyName: string
+  checkCommonName: boolean
+  /** Replaces that of the context, unless empty. */
+  alpn: string[]
+  sessionKey: string
+  session: Uint8Array | undefined
+  handshakeTimeoutMs: number
+  maxHandshakes: number
+  maxHandshakesWaiting: number
+  maxHandshakesPerSecond: number
+  allowTruncation: boolean
+  discardPlaintext: boolean
+}
+
+/** TlsInfo in native/tls/session.h; '' means "none". */
+export interface NativeTlsInfo {
+  protocol: string
+  cipher: string
+  cipherStandard: string
+  group: string
+  alpn: string
+  serverName: string
+  pskIdentity: string
+  resumed: boolean
+  hasPeerCertificate: boolean
+  /** Present when the peer's certificate did not verify. */
+  verifyFailure?: NativeTlsFailure
+}
+
+/** CertificateRequest in native/tls/certificate.h. */
+export interface NativeCertificateRequest {
+  names: string[]
+  commonName: string
+  keyType: number
+  notBeforeS: number
+  days: number
+  authority: boolean
+  purpose: string
+  issuerCertificate: NativePem
+  issuerKey: NativePem
+}
+
+export interface NativeCertificate {
+  subject: string
+  issuer: string
+  subjectCommonName: string
+  dnsNames: string[]
+  ipAddresses: string[]
+  uris: string[]
+  emails: string[]
+  serialNumber: string
+  notBeforeS: number
+  notAfterS: number
+  fingerprint: string
+  fingerprint256: string
+  fingerprint512: string
+  keyType: string
+  keyBits: number
+  signatureAlgorithm: string
+  isAuthority: boolean
+  der: Buffer
+}
+
+/** Everything of TLS that is no connection. Nothing but check() may be called before check() has answered undefined. */
+export interface NativeTls {
+  check(): NativeTlsFailure | undefined
+  features(): { version: string; hasMlKem: boolean }
+  failureNames(): string[]
+  createContext(isServer: boolean, options: NativeTlsOptions): NativeTlsContext | NativeTlsFailure
+  reloadContext(context: NativeTlsContext, options: NativeTlsOptions): NativeTlsFailure | undefined
+  setServerNames(
+    context: NativeTlsContext,
+    names: { pattern: string; context: NativeTlsContext }[],
+    strict: boolean,
+  ): NativeTlsFailure | undefined
+  contextTicketKeys(context: NativeTlsContext): NativeTicketKeys | undefined
+  createTicketKeys(): NativeTicketKeys | NativeTlsFailure
+  setTicketKeys(keys: NativeTicketKeys, list: Uint8Array[], encryptIndex: number): NativeTlsFailure | undefined
+  rotateTicketKeys(keys: NativeTicketKeys, keep: number): Buffer | NativeTlsFailure
+  ticketKeyList(keys: NativeTicketKeys): { keys: Buffer[]; encryptIndex: number }
+  /** A number by which other threads of the process find them. */
+  shareTicketKeys(keys: NativeTicketKeys): number
+  findTicketKeys(shared: number): NativeTicketKeys | undefined
+  createClientSessions(maxKeys: number): NativeClientSessions
+  clientSessionsSize(sessions: NativeClientSessions): number
+  clearClientSessions(sessions: NativeClientSessions): void
+  createCertificate(request: NativeCertificateRequest): { cert: string; key: string } | NativeTlsFailure
+  createCrl(
+    authority: { cert: NativePem; key: NativePem },
+    revoked: NativePem[],
+    days: number,
+  ): string | NativeTlsFailure
+  parseCertificate(pemOrDer: NativePem): NativeCertificate | NativeTlsFailure
+  splitCertificates(pemOrDer: NativePem): Buffer[] | NativeTlsFailure
 }
 
 /** One loop. Everything but start() and flush() is for rare use: each call waits for the loop's thread. */
@@ -91,12 +293,37 @@ export interface NativeChannel {
   listenerStats(key: number): {
     accepted: number
     acceptFailures: number
+    handshakesDone: number
+    handshakesFailed: number
+    handshakesUnderWay: number
+    handshakesWaiting: number
     state: 'accepting' | 'waiting' | 'backingOff'
   }
   closeListener(key: number): void
   connect(options: NativeConnectOptions): { slot: number; tag: number } | NativeFailure
   adopt(options: NativeConnectionConfig & { fd: number }): { slot: number; tag: number } | NativeFailure
+  /** Begins TLS over what the connection is now; `securing` follows at once. */
+  startTls(slot: number, tag: number, tls: NativeTlsConfig): NativeFailure | NativeTlsFailure | undefined
+  tlsInfo(slot: number, tag: number): NativeTlsInfo | undefined
+  tlsExport(
+    slot: number,
+    tag: number,
+    label: string,
+    lengthBytes: number,
+    context: Uint8Array | undefined,
+  ): Buffer | NativeTlsFailure
+  tlsBinding(slot: number, tag: number, kind: string): Buffer | NativeTlsFailure
+  tlsSession(slot: number, tag: number): Buffer | undefined
+  tlsPeerCertificates(slot: number, tag: number): Buffer[]
+  tlsOwnCertificate(slot: number, tag: number): Buffer | undefined
+  tlsOcspResponse(slot: number, tag: number): Buffer | undefined
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
+  setRateLimit(slot: number, tag: number, limit: NativeRateLimit | undefined): void
+  setRateGroup(slot: number, tag: number, group: NativeRateGroup | undefined): void
+  /** Direction 0 is reading, 1 writing. False without a limit of its own. */
+  debitRate(slot: number, tag: number, direction: 0 | 1, bytes: number): boolean
+  /** Undefined once it is gone. */
+  rateStanding(slot: number, tag: number): NativeRateStanding | undefined
   setOptions(slot: number, tag: number, options: { options: NativeSocketOptions }): NativeFailure | undefined
   tcpInfo(slot: number, tag: number): Record<string, number> | NativeFailure
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
@@ -112,16 +339,33 @@ interface NativeBinding {
   Channel: new () => NativeChannel
   engines(): NativeEngineInfo[]
   createGate(maxConnections: number, maxConnectionsPerSecond: number, sharers: number): NativeGate
+  // Rate groups belong to no loop. `nowMs` is left out where the system's clock counts.
+  createRateGroup(limit: NativeRateLimit, minShare: number, parent: NativeRateGroup | undefined): NativeRateGroup
+  restartRateGroupClock(group: NativeRateGroup, nowMs: number): void
+  configureRateGroup(group: NativeRateGroup, limit: NativeRateLimit, minShare: number, nowMs: number | undefined): void
+  debitRateGroup(group: NativeRateGroup, direction: 0 | 1, bytes: number, nowMs: number | undefined): void
+  rateGroupStats(group: NativeRateGroup, nowMs: number | undefined): NativeRateGroupStats
+  resetRateGroupTotals(group: NativeRateGroup): void
+  dissolveRateGroup(group: NativeRateGroup): void
+  createRateGroupMap(limit: NativeRateLimit, minShare: number, parent: NativeRateGroup | undefined): NativeRateGroupMap
+  rateGroupOfMap(map: NativeRateGroupMap, key: string, nowMs: number | undefined): NativeRateGroup
+  configureRateGroupMap(
+    ...args: [map: NativeRateGroupMap, limit: NativeRateLimit, minShare: number, nowMs: number | undefined]
+  ): void
+  rateGroupMapSize(map: NativeRateGroupMap, nowMs: number | undefined): number
   resolve(
     host: string,
     family: 0 | 4 | 6,
     callback: (failure: NativeFailure | null, addresses: ResolvedAddress[]) => void,
   ): () => void
+  /** What the failure of this number was; undefined when too many have followed. */
+  takeTlsFailure(number: number): (NativeTlsFailure & { address: string; port: number }) | undefined
   syscallName(index: number): string
   errorName(code: number): string
   errorNames(): string[]
   duplicateFd(fd: number): number | NativeFailure
   recordNumbers(): Record<string, number>
+  tls: NativeTls
 }
 
 /** Whether native code answered with a failure instead of what was asked for. */

@@ -11,6 +11,9 @@ export const eventTimeout = 8
 export const eventListenerFailed = 9
 export const eventFinished = 10
 export const eventTimer = 11
+export const eventSecured = 12
+export const eventSecuring = 13
+export const eventHandshakeFailed = 14
 
 export const opWriteSlab = 1
 export const opWriteOut = 2
@@ -37,5 +40,8 @@ export const pausedByUser = 1
 export const pausedByStream = 2
 export const pausedByQueue = 4
 export const pausedWithoutReader = 8
+
+/** The code of errors whose number native.takeTlsFailure() explains. */
+export const errorTls = 28
 
 export const maxSlots = 1 << 20

@@ -1,7 +1,7 @@
 import type {
   Connection,
   ConnectionHandlers,
-  ConnectionOptions,
+  ConnectOptions,
   Listener,
   ListenOptions,
   Runtime,
@@ -16,7 +16,7 @@ export interface PairOptions {
   client?: ConnectionHandlers
   /** Options of the listener, thus of its connection. */
   listen?: Partial<ListenOptions>
-  connect?: ConnectionOptions
+  connect?: Partial<ConnectOptions>
   runtime?: RuntimeOptions
 }
 

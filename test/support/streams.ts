@@ -1,10 +1,10 @@
-import type { ConnectionDuplex, ConnectionOptions, ListenOptions, Runtime, RuntimeOptions } from 'sluice'
+import type { ConnectionDuplex, ConnectOptions, ListenOptions, Runtime, RuntimeOptions } from 'sluice'
 import type { Mode } from './modes.js'
 import { portOf } from './pair.js'
 
 export interface StreamPairOptions {
   listen?: Partial<ListenOptions>
-  connect?: ConnectionOptions
+  connect?: Partial<ConnectOptions>
   runtime?: RuntimeOptions
 }
 

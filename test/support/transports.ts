@@ -13,7 +13,7 @@ export interface Transport {
 export interface TransportOptions {
   allowHalfOpen?: boolean
   /** Only for sluice; node:net has nothing like it. */
-  sluice?: Partial<ListenOptions & ConnectionOptions>
+  sluice?: Partial<Omit<ListenOptions, 'tls'> & ConnectionOptions>
 }
 
 export interface Service extends AsyncDisposable {

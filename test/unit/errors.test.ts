@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
-import { abortError, errorTable, formatEndpoint, nativeError, SluiceError } from '../../src/errors.js'
+import { abortError, errorTable, formatEndpoint, nativeError, SluiceError, tlsError } from '../../src/errors.js'
 
 const javaScriptOnly = [
   'INVALID_OPTION',
@@ -10,7 +10,9 @@ const javaScriptOnly = [
   'WRITE_AFTER_END',
   'FRAME_INVALID',
   'HANDLER_THREW',
+  'STORE_UNREACHABLE',
   'RESOLVE_TIMEOUT',
+  'PLAINTEXT_BEFORE_TLS',
   'ADDON_NOT_LOADED',
 ]
 
@@ -21,7 +23,12 @@ describe('error table', () => {
       .map(([, name]) => name!)
       .filter((name) => name !== 'NONE')
     expect(native.length).toBeGreaterThan(20)
-    expect(Object.keys(errorTable).sort()).toEqual([...native, ...javaScriptOnly].sort())
+    const tlsHeader = readFileSync('native/tls/tls_error.h', 'utf8')
+    const tls = [...tlsHeader.matchAll(/X\(\w+, "([A-Z_]+)"\)/g)]
+      .map(([, name]) => `TLS_${name}`)
+      .filter((name) => name !== 'TLS_NONE' && !native.includes(name))
+    expect(tls.length).toBeGreaterThan(50)
+    expect(Object.keys(errorTable).sort()).toEqual([...native, ...tls, ...javaScriptOnly].sort())
   })
 
   it('says for each code what happened and what to do', () => {
@@ -100,6 +107,57 @@ describe('SluiceError', () => {
       phase: 'connect',
       cause: reason,
     })
+  })
+})
+
+describe('tlsError', () => {
+  const unknown = { reason: '', option: '', text: '', libraryCode: 0, verifyCode: 0, alert: -1 }
+
+  it('tells what OpenSSL said behind what it means', () => {
+    const failure = {
+      ...unknown,
+      failure: 'CERTIFICATE_EXPIRED',
+      stage: 'handshake',
+      text: 'expired',
+      verifyCode: 10,
+    } as const
+    const error = tlsError(failure, { address: '127.0.0.1', port: 443 })
+    expect(error.message).toBe('handshake 127.0.0.1:443: a certificate of the peer has expired (expired)')
+    expect(error).toMatchObject({ code: 'ERR_SLUICE_TLS_CERTIFICATE_EXPIRED', phase: 'handshake', verifyCode: 10 })
+    expect('alert' in error || 'reason' in error || 'option' in error || 'libraryCode' in error).toBe(false)
+  })
+
+  it('says nothing twice', () => {
+    const text = 'the key is not that of the certificate (key values mismatch)'
+    const error = tlsError(
+      { ...unknown, failure: 'KEY_MISMATCH', stage: 'options', option: 'keys[0].key', text },
+      { option: 'tls.key' },
+    )
+    expect(error.message).toBe(`option "tls.key": ${text}`)
+    expect(error).toMatchObject({ option: 'tls.key', phase: 'options' })
+  })
+
+  it('keeps alert 0, close_notify, and the reason', () => {
+    const error = tlsError({
+      ...unknown,
+      failure: 'PEER_ALERT',
+      stage: 'read',
+      alert: 0,
+      reason: 'SSL_FATAL',
+      libraryCode: 7,
+    })
+    expect(error).toMatchObject({
+      code: 'ERR_SLUICE_TLS_PEER_ALERT',
+      alert: 0,
+      reason: 'SSL_FATAL',
+      libraryCode: 7,
+      phase: 'read',
+    })
+    expect(JSON.parse(JSON.stringify(error))).toMatchObject({ alert: 0, reason: 'SSL_FATAL' })
+  })
+
+  it('knows what it does not know as TLS_FATAL', () => {
+    expect(tlsError({ ...unknown, failure: 'NOBODY_KNOWS', stage: 'write' }).code).toBe('ERR_SLUICE_TLS_FATAL')
   })
 })
 

@@ -1,0 +1,51 @@
+#include "net/handshake_pool.h"
+
+namespace sluice {
+
+HandshakePool::HandshakePool(uint32_t threads, void (*done)(void*), void* context)
+    : done_(done), context_(context) {
+  for (uint32_t i = 0; i < threads; i++) threads_.emplace_back([this] { run(); });
+}
+
+HandshakePool::~HandshakePool() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  filled_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void HandshakePool::submit(Slot slot, uint32_t tag, TlsSession& session) {
+  {
+    std::lock_guard lock(mutex_);
+    jobs_.push_back({slot, tag, &session, TlsStatus::ok});
+  }
+  filled_.notify_one();
+}
+
+void HandshakePool::results(std::vector<Job>& out) {
+  out.clear();
+  std::lock_guard lock(mutex_);
+  out.swap(finished_);
+}
+
+void HandshakePool::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    filled_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
+    if (stopping_) return;
+    Job job = jobs_.front();
+    jobs_.pop_front();
+    lock.unlock();
+    job.status = job.session->handshake();
+    lock.lock();
+    finished_.push_back(job);
+    if (finished_.size() > 1) continue;
+    lock.unlock();
+    done_(context_);
+    lock.lock();
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,702 @@
+// TLS between both ends of a connection, on every engine: bytes, ends, facts, sessions, names, certificates of clients.
+import {
+  type Connection,
+  type ConnectOptions,
+  createCertificate,
+  type Listener,
+  type Runtime,
+  type SluiceError,
+  type TlsClientOptions,
+  TlsContext,
+  type TlsServerOptions,
+  TlsSessions,
+  TlsTicketKeys,
+} from 'sluice'
+import { describe, expect, it } from 'vitest'
+import * as id from '../support/identities.js'
+import { secured } from '../support/identities.js'
+import { modes } from '../support/modes.js'
+import { connectedPair, echo, eventually, portOf } from '../support/pair.js'
+import { hashOf, pattern, Record } from '../support/record.js'
+
+/** A listener, and connections to it that are told apart by their options. */
+class Service implements AsyncDisposable {
+  readonly failures: SluiceError[] = []
+  private constructor(
+    readonly runtime: Runtime,
+    readonly listener: Listener,
+    readonly record: Record,
+  ) {}
+
+  static async start(runtime: Runtime, tls: TlsServerOptions | TlsContext): Promise<Service> {
+    const failures: SluiceError[] = []
+    const record = new Record(echo)
+    const handlers = { ...record.handlers, handshakeError: (error: SluiceError) => void failures.push(error) }
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, tls }, handlers)
+    const service = new Service(runtime, listener, record)
+    Object.assign(service, { failures })
+    return service
+  }
+
+  connect(tls: TlsClientOptions | TlsContext, more: Partial<ConnectOptions> = {}, record = new Record()) {
+    const to = { host: '127.0.0.1', port: portOf(this.listener) }
+    return this.runtime.connect({ ...to, tls, ...more }, record.handlers)
+  }
+
+  /** Connects, sends something there and back, so that sessions have come, and ends. */
+  async visit(tls: TlsClientOptions | TlsContext): Promise<Visit> {
+    const record = new Record()
+    const connection = await this.connect(tls, {}, record)
+    connection.write('hello')
+    // With TLS 1.3 a server may still refuse when the client's handshake is done.
+    await record.until(() => record.sizeBytes >= 5 || record.count('close') > 0)
+    if (record.error !== undefined) throw record.error
+    const { protocol, resumed, alpn, peerCertificate } = connection.tls!
+    const visit = { protocol, resumed, alpn, subject: peerCertificate?.subject, session: connection.tls!.session }
+    await connection.close()
+    return visit
+  }
+
+  /** How a connection is refused that should be. */
+  async refused(tls: TlsClientOptions | TlsContext): Promise<SluiceError> {
+    try {
+      await this.visit(tls)
+    } catch (error) {
+      return error as SluiceError
+    }
+    throw new Error('the connection was not refused')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.runtime.destroy()
+  }
+}
+
+interface Visit {
+  protocol: string
+  resumed: boolean
+  alpn: string | undefined
+  subject: string | undefined
+  session: Buffer | undefined
+}
+
+const versions = ['TLSv1.2', 'TLSv1.3'] as const
+
+describe.each(modes())('a TLS connection on $name', (mode) => {
+  const serve = (tls: TlsServerOptions | TlsContext = id.serving) => Service.start(mode.start(), tls)
+
+  describe('carries bytes', () => {
+    it.each(versions)('of every size there and back, by %s', async (maxVersion) => {
+      await using pair = await connectedPair(mode, { ...secured({ maxVersion }), server: echo })
+      expect(pair.client.tls!.protocol).toBe(maxVersion)
+      const sizes = [1, 2, 63, 64, 65, 1399, 1400, 1401, 16_383, 16_384, 16_385, 65_536, 300_001]
+      const sent: Buffer[] = []
+      let total = 0
+      for (const size of sizes) {
+        sent.push(pattern(size, total))
+        total += size
+        pair.client.write(sent.at(-1)!)
+        await pair.atClient.received(total)
+      }
+      expect(pair.atClient.hash).toBe(hashOf(...sent))
+      expect(pair.atServer.hash).toBe(hashOf(...sent))
+    })
+
+    it('in both directions at once, by megabytes', async () => {
+      await using pair = await connectedPair(mode, secured())
+      const [up, down] = [pattern(4_000_000), pattern(5_000_000, 77)]
+      pair.client.write(up)
+      pair.server.write(down)
+      await Promise.all([pair.atServer.received(up.length), pair.atClient.received(down.length)])
+      expect(pair.atServer.hash).toBe(hashOf(up))
+      expect(pair.atClient.hash).toBe(hashOf(down))
+    })
+
+    it('in the order written, whatever the pieces', async () => {
+      await using pair = await connectedPair(mode, secured())
+      const parts = Array.from({ length: 500 }, (_, i) => pattern((i * 7919) % 40_000, i))
+      for (const part of parts) pair.client.write(part)
+      pair.client.end()
+      await pair.atServer.saw('end')
+      expect(pair.atServer.hash).toBe(hashOf(...parts))
+    })
+
+    it('to a peer that pauses, with back-pressure', async () => {
+      await using pair = await connectedPair(mode, secured())
+      pair.server.pause()
+      const piece = pattern(100_000)
+      let sent = 0
+      while (pair.client.write(piece)) sent++
+      sent++
+      expect(pair.client.queuedBytes).toBeGreaterThan(0)
+      pair.server.resume()
+      await pair.client.drained()
+      await pair.atServer.received(sent * piece.length)
+      expect(pair.atServer.hash).toBe(hashOf(...Array.from({ length: sent }, () => piece)))
+      expect(pair.client.queuedBytes).toBe(0)
+    })
+
+    it('that were written as soon as the connection opened', async () => {
+      await using pair = await connectedPair(mode, { ...secured(), server: { open: (c) => void c.write('welcome') } })
+      await pair.atClient.received(7)
+      expect(pair.atClient.text).toBe('welcome')
+    })
+
+    it('to who reads by for await', async () => {
+      await using service = await serve()
+      const connection = await service.runtime.connect({
+        ...{ host: '127.0.0.1', port: portOf(service.listener), tls: id.trusting },
+      })
+      connection.write('there and back')
+      connection.end()
+      const chunks: Uint8Array[] = []
+      for await (const batch of connection) chunks.push(...batch)
+      expect(Buffer.concat(chunks).toString()).toBe('there and back')
+    })
+
+    it('through TLS within TLS', async () => {
+      await using pair = await connectedPair(mode, { ...secured(), server: echo })
+      await Promise.all([
+        pair.server.startTls(id.serving),
+        pair.client.startTls({ ...id.trusting, maxVersion: 'TLSv1.2' }),
+      ])
+      expect(pair.client.tls!.protocol).toBe('TLSv1.2')
+      const bytes = pattern(1_000_000)
+      pair.client.write(bytes)
+      await pair.atClient.received(bytes.length)
+      expect(pair.atClient.hash).toBe(hashOf(bytes))
+    })
+  })
+
+  describe('ends', () => {
+    it('each direction by itself, where half-open is allowed', async () => {
+      const both = { allowHalfOpen: true }
+      const tls = secured()
+      await using pair = await connectedPair(mode, {
+        listen: { ...tls.listen, ...both },
+        connect: { ...tls.connect, ...both },
+      })
+      pair.client.end('last words')
+      await pair.atServer.saw('end')
+      expect(pair.atServer.text).toBe('last words')
+      pair.server.write('still here')
+      await pair.atClient.received(10)
+      pair.server.end('bye')
+      await Promise.all([pair.atClient.closed(), pair.atServer.closed()])
+      expect(pair.atClient.text).toBe('still herebye')
+      expect(pair.atClient.events).toEqual(['open', 'data', 'end', 'close'])
+      expect(pair.atServer.events).toEqual(['open', 'data', 'end', 'close'])
+    })
+
+    it('by close(), with all that was written', async () => {
+      await using pair = await connectedPair(mode, secured())
+      const bytes = pattern(3_000_000)
+      pair.client.write(bytes)
+      await pair.client.close()
+      await pair.atServer.closed()
+      expect(pair.atServer.hash).toBe(hashOf(bytes))
+      expect([pair.atServer.error, pair.atClient.error]).toEqual([undefined, undefined])
+    })
+
+    it('truncated, when the peer goes without a word', async () => {
+      await using pair = await connectedPair(mode, { ...secured(), connect: { tls: id.trusting, allowHalfOpen: true } })
+      pair.server.write('half a mess')
+      await pair.atClient.received(11)
+      pair.server.destroy()
+      const error = await pair.atClient.closed()
+      // Where the system sends RST for bytes that nobody read, that is what is seen.
+      expect(error?.code).toMatch(/^ERR_SLUICE_(TLS_TRUNCATED|CONNECTION_RESET|TLS_RESET)$/)
+      expect(pair.atClient.count('end')).toBe(0)
+    })
+
+    it('reset, told as such', async () => {
+      await using pair = await connectedPair(mode, secured())
+      pair.server.reset()
+      expect((await pair.atClient.closed())?.code).toMatch(/^ERR_SLUICE_(TLS_RESET|CONNECTION_RESET)$/)
+    })
+
+    it('whatever waits for it', async () => {
+      await using pair = await connectedPair(mode, secured())
+      pair.client.write('a')
+      pair.client.end()
+      await pair.client.finished()
+      await Promise.all([pair.atClient.closed(), pair.atServer.closed()])
+    })
+  })
+
+  describe('knows', () => {
+    it.each(versions)('what was agreed on, by %s, the same at both ends', async (maxVersion) => {
+      await using pair = await connectedPair(mode, {
+        listen: { tls: { ...id.serving, maxVersion, alpn: ['h2', 'http/1.1'], groups: 'P-256' } },
+        connect: { host: '127.0.0.1', tls: { ...id.trusting, alpn: ['http/1.1'], serverName: 'localhost' } },
+      })
+      const [client, server] = [pair.client.tls!, pair.server.tls!]
+      for (const tls of [client, server]) {
+        expect(tls.protocol).toBe(maxVersion)
+        expect(tls.alpn).toBe('http/1.1')
+        expect(tls.serverName).toBe('localhost')
+        expect(tls.group).toMatch(/^(prime256v1|P-256|secp256r1)$/)
+        expect(tls.cipherStandard).toMatch(/^TLS_/)
+        expect(tls.resumed).toBe(false)
+        expect(tls.pskIdentity).toBeUndefined()
+        expect(tls.ocspResponse).toBeUndefined()
+      }
+      expect(server.cipher).toBe(client.cipher)
+      expect([client.authorized, client.authorizationError]).toEqual([true, undefined])
+      expect(client.peerCertificate!.dnsNames).toEqual(['localhost'])
+      expect(client.peerCertificates.map(({ subject }) => subject)[0]).toBe('CN=localhost')
+      expect(client.fingerprint256).toBe(client.peerCertificate!.fingerprint256)
+      expect([server.authorized, server.peerCertificate]).toEqual([false, undefined])
+      expect(JSON.parse(JSON.stringify(client))).toMatchObject({ protocol: maxVersion, authorized: true })
+    })
+
+    it('keys that only both ends know', async () => {
+      await using pair = await connectedPair(mode, secured())
+      const [client, server] = [pair.client.tls!, pair.server.tls!]
+      const key = client.exportKeyingMaterial('EXPORTER-test', 32)
+      expect(key).toHaveLength(32)
+      expect(server.exportKeyingMaterial('EXPORTER-test', 32)).toEqual(key)
+      expect(server.exportKeyingMaterial('EXPORTER-test', 32, Buffer.from('x'))).not.toEqual(key)
+      expect(server.exportKeyingMaterial('EXPORTER-other', 32)).not.toEqual(key)
+      expect(() => client.exportKeyingMaterial('', 32)).toThrow(/"label"/)
+      expect(() => client.exportKeyingMaterial('x', 0)).toThrow(/"lengthBytes"/)
+    })
+
+    it('what binds a login to it', async () => {
+      await using pair = await connectedPair(mode, secured())
+      const [client, server] = [pair.client.tls!, pair.server.tls!]
+      for (const kind of ['tls-exporter', 'tls-server-end-point'] as const)
+        expect(server.channelBinding(kind)).toEqual(client.channelBinding(kind))
+      expect(() => client.channelBinding('tls-unique')).toThrow(/TLS 1.3/)
+      await using old = await connectedPair(mode, secured({ maxVersion: 'TLSv1.2' }))
+      expect(old.client.tls!.channelBinding('tls-unique')).toEqual(old.server.tls!.channelBinding('tls-unique'))
+    })
+
+    it('nothing of TLS without it, and what was asked before when it has ended', async () => {
+      await using plain = await connectedPair(mode)
+      expect(plain.client.tls).toBeUndefined()
+      await using pair = await connectedPair(mode, secured())
+      const { tls } = pair.client
+      await pair.client.close()
+      expect(pair.client.tls).toBe(tls)
+      expect(tls!.protocol).toBe('TLSv1.3')
+      expect(tls!.session).toBeUndefined()
+      expect(() => tls!.exportKeyingMaterial('x', 1)).toThrow()
+      expect(pair.server.tls).toBeUndefined()
+    })
+
+    it('the OCSP response that the server staples', async () => {
+      const ocsp = Buffer.from('30030a0106', 'hex') // "try later"
+      await using pair = await connectedPair(mode, secured({ ocsp }, { ocsp: true }))
+      expect(pair.client.tls!.ocspResponse).toEqual(ocsp)
+    })
+
+    it('which pre-shared key the client has', async () => {
+      const psk = { identity: 'alice', key: Buffer.alloc(32, 7) }
+      for (const maxVersion of versions) {
+        const listen = { tls: { psk: [{ identity: 'bob', key: Buffer.alloc(32, 8) }, psk], maxVersion } }
+        await using pair = await connectedPair(mode, { listen, connect: { tls: { psk, maxVersion } } })
+        expect(pair.server.tls!.pskIdentity).toBe('alice')
+        expect(pair.client.tls!.protocol).toBe(maxVersion)
+      }
+    })
+  })
+
+  describe('resumes a session', () => {
+    it.each([
+      ['by ticket, TLS 1.3', {}, 'TLSv1.3'],
+      ['by ticket, TLS 1.2', { maxVersion: 'TLSv1.2' }, 'TLSv1.2'],
+      ['that the server remembers, TLS 1.2', { maxVersion: 'TLSv1.2', tickets: false }, 'TLSv1.2'],
+      ['that the server remembers, TLS 1.3', { tickets: false }, 'TLSv1.3'],
+    ] as const)('%s', async (_, options, protocol) => {
+      await using service = await serve({ ...id.serving, ...options })
+      const tls = TlsContext.client(id.trusting)
+      expect(await service.visit(tls)).toMatchObject({ protocol, resumed: false })
+      expect(await service.visit(tls)).toMatchObject({ protocol, resumed: true, subject: 'CN=localhost' })
+      expect(await service.visit(tls)).toMatchObject({ protocol, resumed: true })
+    })
+
+    it('of a cache that several share, and of none', async () => {
+      await using service = await serve()
+      const sessions = new TlsSessions()
+      await service.visit({ ...id.trusting, sessions })
+      expect(sessions.size).toBeGreaterThan(0)
+      expect((await service.visit({ ...id.trusting, sessions })).resumed).toBe(true)
+      sessions.clear()
+      expect((await service.visit({ ...id.trusting, sessions })).resumed).toBe(false)
+      for (const resumed of [false, false])
+        expect((await service.visit({ ...id.trusting, sessions: false })).resumed).toBe(resumed)
+    })
+
+    it('given by hand', async () => {
+      await using service = await serve()
+      const { session } = await service.visit({ ...id.trusting, sessions: false })
+      expect(session).toBeInstanceOf(Buffer)
+      expect((await service.visit({ ...id.trusting, sessions: false, session })).resumed).toBe(true)
+      const nonsense = { ...id.trusting, session: Buffer.from('nonsense') }
+      expect(await service.refused(nonsense)).toMatchObject({ code: 'ERR_SLUICE_TLS_BAD_SESSION' })
+    })
+
+    it('for the name it was made for alone', async () => {
+      await using service = await serve()
+      const tls = TlsContext.client(id.trusting)
+      await service.visit(tls)
+      expect((await service.visit({ context: tls, serverName: 'localhost' })).resumed).toBe(false)
+      expect((await service.visit({ context: tls, sessionKey: 'another' })).resumed).toBe(false)
+      expect((await service.visit(tls)).resumed).toBe(true)
+    })
+
+    it('at another server with the same ticket keys, and at none with others', async () => {
+      const ticketKeys = new TlsTicketKeys()
+      await using service = await serve({ ...id.serving, ticketKeys })
+      const second = await service.runtime.listen(
+        { host: '127.0.0.1', port: 0, tls: { ...id.serving, ticketKeys } },
+        echo,
+      )
+      const third = await service.runtime.listen({ host: '127.0.0.1', port: 0, tls: id.serving }, echo)
+      const tls = TlsContext.client({ ...id.trusting, sessionKey: 'all the same' })
+      await service.visit(tls)
+      const visit = async (listener: Listener) => {
+        const record = new Record()
+        const port = portOf(listener)
+        const connection = await service.runtime.connect({ host: '127.0.0.1', port, tls }, record.handlers)
+        connection.write('x')
+        await record.received(1)
+        const { resumed } = connection.tls!
+        await connection.close()
+        return resumed
+      }
+      expect(await visit(second)).toBe(true)
+      expect(await visit(third)).toBe(false)
+    })
+
+    it('after two rotations of the ticket keys, and not after three', async () => {
+      await using service = await serve()
+      const keys = service.listener.tls!.ticketKeys!
+      const trip = async () => (await service.visit({ ...id.trusting, sessions: false })).session!
+      const back = async (session: Buffer) =>
+        (await service.visit({ ...id.trusting, sessions: false, session })).resumed
+      const sessions = [await trip(), await trip()]
+      keys.rotate()
+      keys.rotate()
+      expect(await back(sessions[0]!)).toBe(true)
+      keys.rotate()
+      expect(await back(sessions[1]!)).toBe(false)
+    })
+
+    it('not with a stricter policy than the one it was made under', async () => {
+      const ticketKeys = new TlsTicketKeys()
+      await using service = await serve({ ...id.serving, ticketKeys })
+      const { session } = await service.visit({ ...id.trusting, sessions: false })
+      service.listener.tls!.reload({ clientCert: 'require' })
+      const error = await service.refused({ ...id.trusting, sessions: false, session })
+      expect(error.code).toMatch(/^ERR_SLUICE_(TLS_|CONNECTION_RESET)/)
+      await eventually(() => service.failures.length > 0)
+      expect(service.failures[0]!.code).toBe('ERR_SLUICE_TLS_CERTIFICATE_MISSING')
+      expect((await service.visit({ ...id.trusting, ...id.client, sessions: false, session })).resumed).toBe(false)
+    })
+  })
+
+  describe('serves by name', () => {
+    const named = (name: string) => createCertificate({ names: [name], issuer: id.authority })
+    const [a, wild, special] = [named('a.example'), named('*.b.example'), named('c.b.example')]
+    const asking = (serverName: string, more: TlsClientOptions = {}): TlsClientOptions => ({
+      ...{ ...id.trusting, sessions: false, serverName },
+      ...more,
+    })
+    const subjectOf = async (service: Service, serverName: string) => {
+      const verifyName = serverName === '' ? 'localhost' : undefined
+      return (await service.visit(asking(serverName, { verifyName, rejectUnauthorized: false }))).subject
+    }
+
+    it('exact names first, wildcards of one label, and itself to all others', async () => {
+      await using service = await serve({
+        ...id.serving,
+        sni: { 'A.example': a, '*.b.example': wild, '!d.b.example': wild, 'c.b.example': special },
+      })
+      expect(await subjectOf(service, 'a.example')).toBe('CN=a.example')
+      expect(await subjectOf(service, 'A.EXAMPLE')).toBe('CN=a.example')
+      expect(await subjectOf(service, 'x.b.example')).toBe('CN=*.b.example')
+      expect(await subjectOf(service, 'c.b.example')).toBe('CN=c.b.example')
+      expect(await subjectOf(service, 'd.b.example')).toBe('CN=localhost')
+      expect(await subjectOf(service, 'x.y.b.example')).toBe('CN=localhost')
+      expect(await subjectOf(service, 'b.example')).toBe('CN=localhost')
+      expect(await subjectOf(service, '')).toBe('CN=localhost')
+    })
+
+    it('nobody else, when strict', async () => {
+      await using service = await serve({ sni: { 'a.example': a }, sniStrict: true })
+      expect(await subjectOf(service, 'a.example')).toBe('CN=a.example')
+      for (const name of ['z.example', '']) {
+        const error = await service.refused(asking(name, { verifyName: 'z.example' }))
+        expect(error).toMatchObject({ code: 'ERR_SLUICE_TLS_PEER_ALERT', alert: 112 })
+      }
+      await eventually(() => service.failures.length === 2)
+      expect(service.failures.map(({ code }) => code)).toEqual(Array(2).fill('ERR_SLUICE_TLS_UNRECOGNIZED_NAME'))
+    })
+
+    it('with all of the policy: versions, protocols, certificates of clients', async () => {
+      const policy: TlsServerOptions = {
+        ...a,
+        maxVersion: 'TLSv1.2',
+        alpn: ['a'],
+        clientCert: 'require',
+        ca: id.authority.cert,
+      }
+      await using service = await serve({ ...id.serving, alpn: ['default', 'a'], sni: { 'a.example': policy } })
+      const visit = await service.visit(asking('a.example', { alpn: ['default', 'a'], ...id.client }))
+      expect(visit).toMatchObject({ protocol: 'TLSv1.2', alpn: 'a', subject: 'CN=a.example' })
+      expect(await service.visit(asking('localhost', { alpn: ['default', 'a'] }))).toMatchObject({
+        protocol: 'TLSv1.3',
+        alpn: 'default',
+      })
+      expect((await service.refused(asking('a.example', { alpn: ['a'] }))).code).toMatch(/^ERR_SLUICE_TLS_/)
+    })
+
+    it('never by a session that was made under another name', async () => {
+      const strict = TlsContext.server({ ...a, clientCert: 'require', ca: id.authority.cert })
+      for (const maxVersion of versions) {
+        await using service = await serve({ ...id.serving, maxVersion, sni: { 'a.example': strict } })
+        const { session } = await service.visit(asking('localhost'))
+        const error = await service.refused(asking('a.example', { session }))
+        expect(error.code).toMatch(/^ERR_SLUICE_(TLS_|CONNECTION_RESET)/)
+        const resumed = service.visit(asking('a.example', { session, ...id.client }))
+        expect(await resumed).toMatchObject({ resumed: false, subject: 'CN=a.example' })
+      }
+    })
+
+    it('other names after serverNames()', async () => {
+      await using service = await serve({ ...id.serving, sni: { 'a.example': a } })
+      service.listener.tls!.serverNames({ 'c.b.example': special })
+      expect(await subjectOf(service, 'a.example')).toBe('CN=localhost')
+      expect(await subjectOf(service, 'c.b.example')).toBe('CN=c.b.example')
+    })
+  })
+
+  describe('reloads its policy', () => {
+    it('for new connections, while old ones go on', async () => {
+      await using service = await serve()
+      const record = new Record()
+      const before = await service.connect({ ...id.trusting, sessions: false }, {}, record)
+      const next = createCertificate({ names: ['127.0.0.1'], commonName: 'renewed', issuer: id.authority })
+      service.listener.tls!.reload(next)
+      expect((await service.visit({ ...id.trusting, sessions: false })).subject).toBe('CN=renewed')
+      before.write('still there')
+      await record.received(11)
+      expect(before.tls!.peerCertificate!.subject).toBe('CN=localhost')
+    })
+  })
+
+  describe('agrees on a protocol', () => {
+    it('that both know, by the wish of the server, or fails', async () => {
+      await using service = await serve({ ...id.serving, alpn: ['x', 'y'] })
+      expect((await service.visit({ ...id.trusting, alpn: ['y', 'x'] })).alpn).toBe('x')
+      expect((await service.visit(id.trusting)).alpn).toBeUndefined()
+      expect(await service.refused({ ...id.trusting, alpn: ['z'] })).toMatchObject({
+        ...{ code: 'ERR_SLUICE_TLS_PEER_ALERT', alert: 120 },
+      })
+      await eventually(() => service.failures.length > 0)
+      expect(service.failures[0]!.code).toBe('ERR_SLUICE_TLS_NO_COMMON_PROTOCOL')
+    })
+  })
+
+  describe('asks clients for a certificate', () => {
+    const expired = createCertificate({
+      names: ['alice'],
+      issuer: id.authority,
+      days: -1,
+      validFrom: new Date(Date.now() - 9e8),
+    })
+    const foreign = createCertificate({ names: ['alice'], issuer: id.stranger })
+    type Row = ['none' | 'request' | 'require', string, object, string | undefined]
+    it.each<Row>([
+      ['none', 'good', id.client, undefined],
+      ['none', 'absent', {}, undefined],
+      ['request', 'good', id.client, 'CN=alice'],
+      ['request', 'absent', {}, undefined],
+      ['request', 'expired', expired, 'ERR_SLUICE_TLS_CERTIFICATE_EXPIRED'],
+      ['request', 'foreign', foreign, 'ERR_SLUICE_TLS_CERTIFICATE_UNKNOWN_ISSUER'],
+      ['require', 'good', id.client, 'CN=alice'],
+      ['require', 'absent', {}, 'ERR_SLUICE_TLS_CERTIFICATE_MISSING'],
+      ['require', 'expired', expired, 'ERR_SLUICE_TLS_CERTIFICATE_EXPIRED'],
+      ['require', 'foreign', foreign, 'ERR_SLUICE_TLS_CERTIFICATE_UNKNOWN_ISSUER'],
+    ])('%s, and it is %s', async (clientCert, _, own, outcome) => {
+      for (const maxVersion of versions) {
+        await using service = await serve({ ...id.serving, clientCert, maxVersion })
+        const tls = { ...id.trusting, ...own, sessions: false }
+        if (!outcome?.startsWith('ERR_')) {
+          await service.visit(tls)
+          continue
+        }
+        await service.refused(tls)
+        await eventually(() => service.failures.length > 0)
+        expect(service.failures.map(({ code }) => code)).toEqual([outcome])
+        expect(service.record.events).toEqual([])
+      }
+    })
+
+    it('and tells who it is, or why it was not believed', async () => {
+      const seen: [boolean, string | undefined, string | undefined][] = []
+      const runtime = mode.start()
+      const listener = await runtime.listen(
+        { host: '127.0.0.1', port: 0, tls: { ...id.serving, clientCert: 'request', rejectUnauthorized: false } },
+        {
+          ...echo,
+          open: ({ tls }) => seen.push([tls!.authorized, tls!.peerCertificate?.subject, tls!.authorizationError?.code]),
+        },
+      )
+      for (const own of [id.client, foreign, {}]) {
+        const record = new Record()
+        const tls = { ...id.trusting, ...own, sessions: false }
+        const connection = await runtime.connect({ host: '127.0.0.1', port: portOf(listener), tls }, record.handlers)
+        connection.write('x')
+        await record.received(1)
+        connection.destroy()
+      }
+      await runtime.destroy()
+      expect(seen).toEqual([
+        [true, 'CN=alice', undefined],
+        [false, 'CN=alice', 'ERR_SLUICE_TLS_CERTIFICATE_UNKNOWN_ISSUER'],
+        [false, undefined, undefined],
+      ])
+    })
+  })
+
+  describe('is bounded', () => {
+    it('by a deadline of the whole handshake, which a trickle of bytes does not move', async () => {
+      await using service = await serve({ ...id.serving, handshakeTimeoutMs: 60 })
+      const record = new Record()
+      const to = { host: '127.0.0.1', port: portOf(service.listener) }
+      const slow: Connection = await service.runtime.connect(to, record.handlers)
+      // The beginning of a ClientHello of 4 KB: nothing wrong with it, but that it never comes to an end.
+      const hello = Buffer.concat([Buffer.from('160301100001000ffc0303', 'hex'), Buffer.alloc(4000)])
+      let sent = 0
+      const trickle = () => {
+        if (slow.state !== 'open') return
+        slow.write(hello.subarray(sent, ++sent))
+        service.runtime.after(10, trickle)
+      }
+      trickle()
+      await eventually(() => service.failures.length > 0)
+      expect(service.failures[0]).toMatchObject({ code: 'ERR_SLUICE_TLS_TIMEOUT', reason: 'SSL_TIMEOUT' })
+      await record.closed()
+    })
+
+    it('at the client too', async () => {
+      await using service = await serve()
+      const silent = await service.runtime.listen({ host: '127.0.0.1', port: 0 }, { data() {} })
+      const tls = { ...id.trusting, handshakeTimeoutMs: 30 }
+      const attempt = service.runtime.connect({ host: '127.0.0.1', port: portOf(silent), tls })
+      await expect(attempt).rejects.toMatchObject({ code: 'ERR_SLUICE_TLS_TIMEOUT' })
+    })
+
+    it('by the number of handshakes under way; others wait, or are refused', async () => {
+      await using service = await serve({
+        ...id.serving,
+        maxHandshakes: 1,
+        maxHandshakesWaiting: 1,
+        handshakeTimeoutMs: 0,
+      })
+      const to = { host: '127.0.0.1', port: portOf(service.listener) }
+      const hello = Buffer.from('160301', 'hex')
+      const records = [new Record(), new Record(), new Record()]
+      const [first] = await Promise.all(records.map((record) => service.runtime.connect(to, record.handlers)))
+      for (const [i, record] of records.entries()) {
+        record.connection.write(hello)
+        await eventually(() => {
+          const { handshakesUnderWay, handshakesWaiting, handshakesFailed } = service.listener.stats()
+          return handshakesUnderWay + handshakesWaiting + handshakesFailed === i + 1
+        })
+      }
+      expect(service.failures.map(({ code }) => code)).toEqual(['ERR_SLUICE_TLS_TOO_MANY'])
+      first!.destroy()
+      await eventually(() => service.listener.stats().handshakesWaiting === 0)
+      for (const record of records) record.connection.destroy()
+      await eventually(() => service.listener.stats().handshakesUnderWay === 0)
+      await service.visit(id.trusting)
+    })
+
+    it('by how many begin in a second, without losing one', async () => {
+      await using service = await serve({ ...id.serving, maxHandshakesPerSecond: 20 })
+      const all = await Promise.all(
+        Array.from({ length: 25 }, () => service.visit({ ...id.trusting, sessions: false })),
+      )
+      expect(all).toHaveLength(25)
+      expect(service.listener.stats()).toMatchObject({ handshakesDone: 25, handshakesFailed: 0, handshakesWaiting: 0 })
+    })
+  })
+
+  describe('begins in the middle of a connection (startTls)', () => {
+    it('with what was agreed on before, in the clear', async () => {
+      await using pair = await connectedPair(mode, {
+        server: {
+          data(connection, bytes) {
+            if (bytes.toString() === String(Buffer.from('STARTTLS\r\n'))) return
+            if (Buffer.from(bytes).toString() !== 'STARTTLS\r\n') return void connection.write(bytes)
+            connection.write('220 go ahead\r\n')
+            connection.startTls(id.serving).catch(() => {})
+          },
+        },
+      })
+      pair.client.write('STARTTLS\r\n')
+      await pair.atClient.received(14)
+      expect(pair.atClient.text).toBe('220 go ahead\r\n')
+      await pair.client.startTls(id.trusting)
+      expect(pair.client.tls!.authorized).toBe(true)
+      pair.client.write('secret')
+      await pair.atClient.received(20)
+      expect(pair.atClient.text).toBe('220 go ahead\r\nsecret')
+    })
+
+    it('in either role, whoever connected', async () => {
+      await using pair = await connectedPair(mode, { server: echo })
+      await Promise.all([
+        pair.client.startTls({ role: 'server', ...id.serving }),
+        pair.server.startTls({ role: 'client', ...id.trusting, verifyName: 'localhost' }),
+      ])
+      pair.client.write('backwards')
+      await pair.atClient.received(9)
+      expect(pair.server.tls!.peerCertificate!.subject).toBe('CN=localhost')
+    })
+
+    it('not with plaintext that came in before it: it may have been injected (CVE-2011-0411)', async () => {
+      await using pair = await connectedPair(mode, { listen: { allowHalfOpen: true } })
+      pair.server.pause()
+      pair.client.write('STARTTLS\r\nRCPT TO:<victim>\r\n')
+      await eventually(() => pair.server.stats().bytesRead > 0 || mode.simulated || true)
+      const secured = pair.server.startTls(id.serving)
+      pair.server.resume()
+      await expect(secured).rejects.toMatchObject({
+        code: expect.stringMatching(/^ERR_SLUICE_(PLAINTEXT_BEFORE_TLS|TLS_NOT_TLS)$/),
+      })
+      await pair.atServer.closed()
+      expect(pair.atServer.text).toBe('')
+    })
+
+    it('with nothing done when its options are wrong', async () => {
+      await using pair = await connectedPair(mode, { server: echo })
+      const wrong = { cert: id.server.cert, key: id.client.key }
+      await expect(pair.server.startTls(wrong)).rejects.toMatchObject({
+        code: 'ERR_SLUICE_TLS_KEY_MISMATCH',
+        option: 'key',
+      })
+      await expect(pair.server.startTls({ role: 'client', ...id.trusting })).rejects.toMatchObject({
+        option: 'serverName',
+      })
+      await expect(pair.client.startTls({ role: 'both' } as never)).rejects.toMatchObject({ option: 'role' })
+      pair.client.write('still plain')
+      await pair.atClient.received(11)
+    })
+
+    it('and tells both when it fails', async () => {
+      await using pair = await connectedPair(mode)
+      const both = await Promise.allSettled([
+        pair.server.startTls(id.serving),
+        pair.client.startTls({ ca: id.stranger.cert }),
+      ])
+      const codes = both.map((one) => (one.status === 'rejected' ? one.reason.code : 'fine'))
+      expect(codes).toEqual(['ERR_SLUICE_TLS_PEER_ALERT', 'ERR_SLUICE_TLS_CERTIFICATE_UNKNOWN_ISSUER'])
+      expect((await pair.atClient.closed())?.code).toBe('ERR_SLUICE_TLS_CERTIFICATE_UNKNOWN_ISSUER')
+    })
+  })
+})
