@@ -13,6 +13,8 @@ namespace sluice {
 struct LibraryErrors {
   uint32_t code = 0;
   std::string text;
+  /// One of them says that a certificate did not verify; where a signature is wrong it is not the oldest.
+  bool verifyFailed = false;
 
   static LibraryErrors take();
   /// Reason within its library, e.g. SSL_R_NO_SHARED_CIPHER.

@@ -283,9 +283,8 @@ TlsStatus TlsSession::fail(TlsError error) {
 TlsStatus TlsSession::failFromLibrary(Action action) {
   constexpr TlsStage stages[] = {TlsStage::handshake, TlsStage::read, TlsStage::write, TlsStage::shutdown};
   const LibraryErrors errors = LibraryErrors::take();
-  const bool isCertificate = errors.isFrom(ERR_LIB_SSL) && errors.reason() == SSL_R_CERTIFICATE_VERIFY_FAILED;
   TlsError error;
-  if (isCertificate && rare_->verifyCode != X509_V_OK) {
+  if (errors.verifyFailed && rare_->verifyCode != X509_V_OK) {
     error = verifyError(rare_->verifyCode, rare_->verifyDepth);
     error.libraryCode = errors.code;
   } else {

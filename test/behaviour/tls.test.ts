@@ -608,6 +608,7 @@ describe.each(modes())('a TLS connection on $name', (mode) => {
           return handshakesUnderWay + handshakesWaiting + handshakesFailed === i + 1
         })
       }
+      await eventually(() => service.failures.length > 0)
       expect(service.failures.map(({ code }) => code)).toEqual(['ERR_SLUICE_TLS_TOO_MANY'])
       first!.destroy()
       await eventually(() => service.listener.stats().handshakesWaiting === 0)
