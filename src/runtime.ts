@@ -84,6 +84,8 @@ export class Runtime implements Clock, AsyncDisposable {
     const sim = parsed.sim === undefined && engine !== 'sim' ? undefined : parseSimulation(parsed.sim)
     if (sim !== undefined && engine !== 'sim') throw expected('absent unless "engine" is \'sim\'', parsed.sim, 'sim')
     if (engine === 'sim' && parsed.threads > 0) throw expected("0 with engine 'sim'", parsed.threads, 'threads')
+    if (engine === 'sim' && parsed.handshakeThreads > 0)
+      throw expected("0 with engine 'sim'", parsed.handshakeThreads, 'handshakeThreads')
     const { threads, slabBytes, receiveTurnBytes, acceptTurnCount, debug } = parsed
     // One call for all that a connection may receive in a turn; two connections fill the slab.
     const receiveChunkBytes = Math.min(receiveTurnBytes, slabBytes / 2)

@@ -1,8 +1,6 @@
 // What a cross-compiled addon asks of the system that loads it, read from the file: it cannot be loaded here.
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { nodeHeaders } from './sources.mjs'
+import { readFileSync } from 'node:fs'
 
 /** Symbols that the node executable gives to addons, beside those of its OpenSSL. */
 const fromNode = /^_?(napi|node|uv)_/
@@ -76,7 +74,7 @@ function readMachO(file) {
 }
 
 function refuseHoles(file, names) {
-  const openssl = opensslWords()
+  const openssl = opensslNames()
   const holes = names.filter((name) => !fromNode.test(name) && !openssl.has(name.replace(/^_/, '')))
   if (holes.length > 0) throw new Error(`${file} lacks ${holes.join(', ')}`)
 }
@@ -88,18 +86,22 @@ function refuseHoles(file, names) {
 function refuseEarlyOpenssl(file) {
   const said = execFileSync('readelf', ['--wide', '--dynamic', '--relocs', file], { encoding: 'utf8' })
   if (/\b(BIND_NOW|Flags: .*\bNOW\b)/.test(said)) throw new Error(`${file} binds every function when it is loaded`)
-  const openssl = opensslWords()
-  const early = [...said.matchAll(/ R_\w+_(\w+) +\w+ (\w+)/g)]
+  const openssl = opensslNames()
+  const early = [...said.matchAll(/ (R_\w+) +\w+ (\w+)/g)]
     .filter(([, kind, name]) => !/JUMP_SLOT?$/.test(kind) && openssl.has(name))
     .map(([, , name]) => name)
   if (early.length > 0) throw new Error(`${file} needs ${early.join(', ')} when it is loaded`)
 }
 
-/** Every word in the headers of Node's OpenSSL: its functions are among them. */
-function opensslWords() {
-  const folder = join(nodeHeaders(), 'openssl')
-  const headers = readdirSync(folder).filter((name) => name.endsWith('.h'))
-  return new Set(headers.flatMap((name) => readFileSync(join(folder, name), 'utf8').match(/\b[A-Za-z]\w+/g) ?? []))
+/** What the running node executable exports of its OpenSSL: every platform's has the same. */
+function opensslNames() {
+  const said = execFileSync('nm', ['--dynamic', '--defined-only', process.execPath], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  })
+  const names = [...said.matchAll(/ T (\w+)$/gm)].map(([, name]) => name).filter((name) => !name.startsWith('_Z'))
+  if (!names.includes('SSL_CTX_new')) throw new Error(`${process.execPath} exports no OpenSSL`)
+  return new Set(names)
 }
 
 function labelsOf(assembler) {

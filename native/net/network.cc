@@ -61,6 +61,7 @@ Connection* Network::find(Slot slot, uint32_t tag) {
 }
 
 void Network::emit(EventType type, Slot slot, const Connection& connection, int32_t a, int32_t b) {
+  if (connection.tls && !connection.tls->announced) return;  // nobody knows it
   loop_.emit(type, connection.tag, slot, a, b);
 }
 

@@ -146,6 +146,7 @@ class Network final : public LoopClient, public GateWaiter {
 
   void encryptStaged(Slot slot, Connection& connection);
   void encryptQueued(Slot slot, Connection& connection);
+  bool encryptOnce(Slot slot, Connection& connection);
   bool encrypt(Slot slot, Connection& connection, std::span<const uint8_t> bytes, size_t& taken);
   bool sendWire(Slot slot, Connection& connection);
   bool sayGoodbye(Slot slot, Connection& connection);

@@ -122,39 +122,49 @@ void Network::encryptStaged(Slot slot, Connection& connection) {
     if (!connection.live()) return;
   }
   if (connection.firstStaged >= 0) queueStaged(connection, layer.plain, done);
-  if (layer.phase() == TlsLayer::Phase::open && sendWire(slot, connection)) afterSending(slot, connection);
+  if (layer.phase() != TlsLayer::Phase::open) return;
+  encryptQueued(slot, connection);
+  if (connection.live()) afterSending(slot, connection);
 }
 
-// From the lowest layer up, as a layer's plaintext comes before what those above it send.
+// Goes on while the wire takes what is made: nobody would tell of room that was never missing.
 void Network::encryptQueued(Slot slot, Connection& connection) {
   enterLayers(connection);
+  while (encryptOnce(slot, connection)) {
+    if (!sendWire(slot, connection) || connection.queue || connection.sending) return;
+  }
+  if (connection.live()) sendWire(slot, connection);
+}
+
+// From the lowest layer up, as a layer's plaintext comes before what those above it send. Whether anything was made, and
+// something is left.
+bool Network::encryptOnce(Slot slot, Connection& connection) {
+  const TlsSession& lowest = connection.tls->lowest().session();
+  const uint64_t before = lowest.wireBytesWritten();
   for (TlsLayer* layer = &connection.tls->lowest(); layer != nullptr; layer = layer->above()) {
     if (layer->phase() == TlsLayer::Phase::handshaking) {
       if (layer->session().wantsOutput()) queueHandshake(slot, connection);
-      break;
+      return false;
     }
-    if (layer->phase() != TlsLayer::Phase::open) return;
-    const bool topmost = layer == connection.tls.get();
+    if (layer->phase() != TlsLayer::Phase::open) return false;
     while (!layer->plain.empty() || layer->session().wantsOutput()) {
       iovec piece{nullptr, 0};
       if (!layer->plain.empty()) layer->plain.peek(&piece, 1, maxPieceBytes);
+      const std::span<const uint8_t> bytes(static_cast<const uint8_t*>(piece.iov_base), piece.iov_len);
+      const bool blocked = layer->session().wantsOutput();
       size_t taken = 0;
       bool room;
-      if (topmost) {
-        room = encrypt(slot, connection, {static_cast<const uint8_t*>(piece.iov_base), piece.iov_len}, taken);
-      } else {
-        room = layer->session().write({static_cast<const uint8_t*>(piece.iov_base), piece.iov_len}, taken) ==
-               TlsStatus::ok;
-      }
+      if (layer == connection.tls.get()) room = encrypt(slot, connection, bytes, taken);
+      else if (blocked) room = layer->session().flush() == TlsStatus::ok;
+      else room = layer->session().write(bytes, taken) == TlsStatus::ok;
       if (taken > 0) {
         layer->plain.drain(taken, [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
       }
-      if (!room || !connection.live()) break;
+      if (!connection.live()) return false;
+      if (!room) return lowest.wireBytesWritten() != before;
     }
-    if (!connection.live()) return;
-    if (!layer->plain.empty() || layer->session().wantsOutput()) break;
   }
-  sendWire(slot, connection);
+  return false;
 }
 
 // The close_notify of each layer, from the top. True when all of it has left.

@@ -323,6 +323,12 @@ void Network::rise(Slot slot, Connection& connection, TlsLayer& layer) {
     return deliverPlain(slot, connection);
   }
   TlsLayer& above = *layer.above();
+  // First what the upper one kept back.
+  const bool paused = (connection.pauses & pausedByLayer) != 0;
+  if (above.phase() == TlsLayer::Phase::open && (paused || above.session().hasPlaintext())) {
+    rise(slot, connection, above);
+  }
+  if (!connection.live()) return;
   std::vector<uint8_t> buffer(layerBytes);
   for (;;) {
     size_t got = 0;

@@ -78,6 +78,9 @@ class TlsLayer final : public TlsWire {
       return bytes.size();
     }
     if (!below_) return wire_->take(bytes);
+    // What it holds back comes first.
+    if (!below_->plain.empty()) return 0;
+    if (below_->session_->wantsOutput() && below_->session_->flush() != TlsStatus::ok) return 0;
     size_t taken = 0;
     below_->session_->write(bytes, taken);
     return taken;

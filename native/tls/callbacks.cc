@@ -121,7 +121,8 @@ int TlsCallbacks::ticketKey(SSL* ssl, unsigned char* name, unsigned char* iv, EV
                        EVP_CipherInit_ex(cipher, algorithm, nullptr, key.aes, iv, encrypting) == 1;
   OPENSSL_cleanse(&key, sizeof key);
   if (!isReady) return -1;
-  return isCurrent ? 1 : 2;  // 2: good, and give the client a new one
+  // 2: good, and give the client a new one. Those of TLS 1.3 are for one use each.
+  return isCurrent && SSL_version(ssl) < TLS1_3_VERSION ? 1 : 2;
 }
 
 int TlsCallbacks::newSession(SSL* ssl, SSL_SESSION* made) {

@@ -9,10 +9,9 @@ namespace sluice {
 LibraryErrors LibraryErrors::take() {
   LibraryErrors errors;
   while (const unsigned long code = ERR_get_error()) {
-    if (errors.code == 0) errors.code = static_cast<uint32_t>(code);
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-      errors.verifyFailed = true;
-    }
+    // What a cipher says comes first, but what TLS makes of it tells more.
+    const bool isFirstOfTls = ERR_GET_LIB(code) == ERR_LIB_SSL && !errors.isFrom(ERR_LIB_SSL);
+    if (errors.code == 0 || isFirstOfTls) errors.code = static_cast<uint32_t>(code);
     const char* reason = ERR_reason_error_string(code);
     if (!errors.text.empty()) errors.text += "; ";
     if (reason != nullptr) {

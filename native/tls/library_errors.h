@@ -8,13 +8,11 @@
 
 namespace sluice {
 
-/// OpenSSL's error queue of this thread, emptied: the packed code of the oldest entry (0 if there is none), and all of
-/// them as text, the oldest first.
+/// OpenSSL's error queue of this thread, emptied: the packed code of the oldest entry of libssl (else of the oldest, 0 if
+/// there is none), and all of them as text, the oldest first.
 struct LibraryErrors {
   uint32_t code = 0;
   std::string text;
-  /// One of them says that a certificate did not verify; where a signature is wrong it is not the oldest.
-  bool verifyFailed = false;
 
   static LibraryErrors take();
   /// Reason within its library, e.g. SSL_R_NO_SHARED_CIPHER.

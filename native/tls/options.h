@@ -86,6 +86,8 @@ struct TlsOptions {
   /// Servers: session tickets, and with which keys. Clients: whether to ask for tickets.
   bool tickets = true;
   std::shared_ptr<TlsTicketKeys> ticketKeys{};  // own random ones
+  /// TLS 1.3 servers: tickets after a full handshake, each good for one connection; 20 µs each. After a resumed one it is 1.
+  uint32_t ticketCount = 2;
   uint32_t sessionTimeoutS = 300;
   /// Sessions that the server remembers itself, for clients without tickets; 0: none.
   uint32_t sessionCacheCount = 20000;

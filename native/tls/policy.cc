@@ -259,11 +259,6 @@ class TlsPolicyBuilder {
 
   TlsResult<void> sessions(std::shared_ptr<TlsTicketKeys> formerKeys) {
     digestId();
-    uint8_t id[TlsPolicy::idBytes];
-    policy_->sessionId({}, id);
-    // A client takes the session that OpenSSL makes of a pre-shared key for a resumed one of another context, unless it
-    // has none itself. What it resumes is kept apart by the keys of its cache.
-    if (isServer_ || options_.psks.empty()) SSL_CTX_set_session_id_context(context_, id, sizeof id);
     SSL_CTX_set_timeout(context_, static_cast<long>(options_.sessionTimeoutS));
     if (!isServer_) {
       const bool keeps = options_.clientSessions != nullptr;
@@ -272,10 +267,13 @@ class TlsPolicyBuilder {
       policy_->clientSessions = options_.clientSessions;
       return {};
     }
+    uint8_t id[TlsPolicy::idBytes];
+    policy_->sessionId({}, id);
+    SSL_CTX_set_session_id_context(context_, id, sizeof id);
     const bool remembers = options_.sessionCacheCount > 0;
     SSL_CTX_set_session_cache_mode(context_, remembers ? SSL_SESS_CACHE_SERVER : SSL_SESS_CACHE_OFF);
     if (remembers) SSL_CTX_sess_set_cache_size(context_, static_cast<long>(options_.sessionCacheCount));
-    if (!options_.tickets && !remembers) SSL_CTX_set_num_tickets(context_, 0);
+    SSL_CTX_set_num_tickets(context_, options_.tickets || remembers ? options_.ticketCount : 0);
     policy_->ticketKeys = options_.ticketKeys != nullptr ? options_.ticketKeys : std::move(formerKeys);
     if (policy_->ticketKeys == nullptr) {
       auto keys = TlsTicketKeys::create();

@@ -207,12 +207,35 @@ TlsStatus TlsSession::updateKeys(bool requestPeer) {
     if (const TlsStatus status = flush(); status != TlsStatus::ok) return status;
   }
   ERR_clear_error();
-  if (SSL_key_update(ssl_, requestPeer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) != 1) {
-    rare_->errors.push_back(sessionError(TlsStage::write, LibraryErrors::take()));
+  if (!isTls13_ ||
+      SSL_key_update(ssl_, requestPeer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) != 1) {
+    TlsError error = sessionError(TlsStage::write, LibraryErrors::take());
+    error.failure = TlsFailure::invalidOption;
+    error.text = "keys are updated in TLS 1.3 only";
+    rare_->errors.push_back(std::move(error));
     return TlsStatus::failed;
   }
   const int result = SSL_do_handshake(ssl_);
   return result == 1 ? TlsStatus::ok : finish(Action::write, result);
+}
+
+TlsStatus TlsSession::renegotiate() {
+  if (failed_) return TlsStatus::failed;
+  if (blocked_) {
+    if (const TlsStatus status = flush(); status != TlsStatus::ok) return status;
+  }
+  ERR_clear_error();
+  if (isTls13_ || !policy_->allowRenegotiation || SSL_renegotiate(ssl_) != 1) {
+    TlsError error = sessionError(TlsStage::write, LibraryErrors::take());
+    error.failure = TlsFailure::invalidOption;
+    error.text = isTls13_ ? "TLS 1.3 negotiates once" : "allowRenegotiation is off, or one is under way";
+    rare_->errors.push_back(std::move(error));
+    return TlsStatus::failed;
+  }
+  const int result = SSL_do_handshake(ssl_);
+  if (result == 1) return TlsStatus::ok;
+  const TlsStatus status = finish(Action::write, result);
+  return status == TlsStatus::wantInput ? TlsStatus::ok : status;
 }
 
 void TlsSession::keepBuffers(bool keep) {
@@ -240,7 +263,9 @@ TlsStatus TlsSession::waitForInput(Action action) {
     return fail(std::move(error));
   }
   if (!wireEnded_ || unreadWireBytes() > 0) return TlsStatus::wantInput;
-  if (action != Action::handshake) return TlsStatus::truncated;
+  if (action == Action::read) return TlsStatus::truncated;
+  if (action != Action::handshake)
+    return fail({TlsFailure::truncated, TlsStage::write, "SSL_FATAL", "", "the peer has left"});
   const bool saidNothing = wireBytesRead_ == 0;
   TlsError error;
   error.failure = saidNothing ? TlsFailure::empty : TlsFailure::aborted;
@@ -283,8 +308,9 @@ TlsStatus TlsSession::fail(TlsError error) {
 TlsStatus TlsSession::failFromLibrary(Action action) {
   constexpr TlsStage stages[] = {TlsStage::handshake, TlsStage::read, TlsStage::write, TlsStage::shutdown};
   const LibraryErrors errors = LibraryErrors::take();
+  const bool isCertificate = errors.isFrom(ERR_LIB_SSL) && errors.reason() == SSL_R_CERTIFICATE_VERIFY_FAILED;
   TlsError error;
-  if (errors.verifyFailed && rare_->verifyCode != X509_V_OK) {
+  if (isCertificate && rare_->verifyCode != X509_V_OK) {
     error = verifyError(rare_->verifyCode, rare_->verifyDepth);
     error.libraryCode = errors.code;
   } else {
@@ -354,7 +380,8 @@ void TlsSession::onMessage(bool sent, int contentType, uint8_t firstByte) {
 }
 
 void TlsSession::countEmptyRecords(uint32_t records, uint32_t filled) {
-  if (records <= filled) return;
+  // In TLS 1.0 one comes before each record with data, against BEAST.
+  if (records <= filled || SSL_version(ssl_) <= TLS1_VERSION) return;
   rare_->emptyRecords.add(now_, records - filled);
   const uint32_t limit = policy_->maxEmptyRecordsPerSecond;
   if (limit > 0 && rare_->emptyRecords.rate(now_) > limit) overLimit_ = TlsFailure::recordFlood;

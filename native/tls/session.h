@@ -122,7 +122,7 @@ class TlsSession {
   /// Encrypts and sends; the first `taken` bytes are the session's, whatever the status, and must not be offered again.
   /// ok: all of them are taken and sent. wantOutput: the wire is full; offer the rest after flush() said ok. The rest may
   /// lie elsewhere then, and be shorter or longer (trap 14). wantInput: only in renegotiations. failed with `closed` after
-  /// shutdown().
+  /// shutdown(); reading goes on all the same.
   TlsStatus write(std::span<const uint8_t> bytes, size_t& taken);
   /// Sends what the wire did not take. ok: the session holds no ciphertext.
   TlsStatus flush();
@@ -135,8 +135,12 @@ class TlsSession {
   bool saidGoodbye() const { return sentNotify_; }
   bool peerSaidGoodbye() const { return peerEnded_; }
 
-  /// TLS 1.3: new keys for what we send, and if `requestPeer` for what the peer sends. Goes out with the next write().
+  /// TLS 1.3: new keys for what we send, and if `requestPeer` for what the peer sends. failed with an error and without
+  /// harm to the session where the protocol has no such thing.
   TlsStatus updateKeys(bool requestPeer);
+  /// TLS 1.2: asks to negotiate again (LE-88); read() carries it out, and both ends must allow it. Otherwise like
+  /// updateKeys().
+  TlsStatus renegotiate();
 
   /// The oldest failure not taken yet; none if there is none.
   TlsError takeError();

@@ -18,7 +18,7 @@ int TlsWireBio::read(BIO* bio, char* into, size_t size, size_t* got) {
   if (*got > 0) return 1;
   // The end of the wire is never told: OpenSSL would give up the session, which may still send (LE-85).
   BIO_set_retry_read(bio);
-  return 0;
+  return -1;
 }
 
 int TlsWireBio::write(BIO* bio, const char* from, size_t size, size_t* taken) {
@@ -26,7 +26,7 @@ int TlsWireBio::write(BIO* bio, const char* from, size_t size, size_t* taken) {
   *taken = sessionOf(bio)->writeWire(reinterpret_cast<const uint8_t*>(from), size);
   if (*taken > 0) return 1;
   BIO_set_retry_write(bio);
-  return 0;
+  return -1;  // SSL_shutdown() takes 0 for success
 }
 
 long TlsWireBio::control(BIO* /*bio*/, int command, long /*number*/, void* /*pointer*/) {

@@ -13,12 +13,22 @@ constexpr size_t mostSlots = 4096;
 int Tale::count(EventType type) const { return static_cast<int>(std::ranges::count(events, type)); }
 
 NetWorld::NetWorld(std::string_view engine, const Options& options)
-    : slab_(options.slabBytes), records_(options.eventRecords), taken_(mostSlots), sim_(options.sim) {
-  auto made = makeEngine(engine, {.slab = slab_}, &sim_);
+    : slab_(options.slabBytes + options.plainBytes),
+      records_(options.eventRecords),
+      taken_(mostSlots),
+      sim_(options.sim) {
+  const auto received = std::span(slab_).first(options.slabBytes);
+  auto made = makeEngine(engine, {.slab = received}, &sim_);
   SLUICE_ASSERT(made);
-  loop_ = std::make_unique<Loop>(std::move(*made), LoopMemory{slab_, records_, taken_}, 1);
-  network_ =
-      std::make_unique<Network>(*loop_, [](void* self) { static_cast<NetWorld*>(self)->woken = true; }, this);
+  loop_ = std::make_unique<Loop>(
+      std::move(*made), LoopMemory{received, records_, taken_, std::span(slab_).subspan(options.slabBytes)}, 1);
+  network_ = std::make_unique<Network>(
+      *loop_,
+      [](void* self) {
+        static_cast<NetWorld*>(self)->woken = true;
+        static_cast<NetWorld*>(self)->engine().wake();
+      },
+      this);
   frame_ = &loop_->frames().front();
   loop_->useFrame(frame_);
 }
@@ -65,7 +75,8 @@ void NetWorld::turn(Deadline deadline) {
   deliver();
   loop_->useFrame(frame_);
   delivered_ = 0;
-  const auto collected = loop_->collect(deadline);
+  // As drivers do.
+  const auto collected = loop_->collect(woken.exchange(false) || network_->work() ? Deadline::now() : deadline);
   CHECK(collected);
   network_->serveWaiting();
   // What the answers cause is delivered in the same turn.
@@ -155,6 +166,7 @@ void NetWorld::note(const EventRecord& record) {
   switch (type) {
     case EventType::released: released.push_back(static_cast<uint32_t>(record.id)); return;
     case EventType::timer: scriptTimers.push_back(static_cast<uint32_t>(record.id)); return;
+    case EventType::handshakeFailed: handshakeFailures.push_back(record.a); return;
     case EventType::listenerFailed: listenerFailures.push_back(static_cast<ErrorCode>(record.a & 0xff)); return;
     case EventType::opened:
       tales_[conn] = Tale{};
@@ -175,6 +187,7 @@ void NetWorld::note(const EventRecord& record) {
     tale.timeoutTimes.push_back(nowMs());
   } else if (type == EventType::closed) {
     tale.closeCode = static_cast<ErrorCode>(record.a & 0xff);
+    tale.closeNumber = record.b;
     tale.closedAtMs = nowMs();
     if (forgetClosed) op(OpType::forget, conn);
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <string>
@@ -25,6 +26,7 @@ struct Tale {
   std::vector<TimeoutKind> timeouts;
   std::vector<TimeMs> timeoutTimes;
   ErrorCode closeCode = ErrorCode::none;
+  int32_t closeNumber = 0;  // errno, or that of a TLS failure
   TimeMs closedAtMs = 0;
 
   int count(EventType type) const;
@@ -39,6 +41,7 @@ class NetWorld {
     SimOptions sim{};
     uint32_t eventRecords = 4096;
     uint32_t slabBytes = 512 * 1024;
+    uint32_t plainBytes = 256 * 1024;
   };
   explicit NetWorld(std::string_view engine) : NetWorld(engine, Options{}) {}
   NetWorld(std::string_view engine, const Options& options);
@@ -92,9 +95,10 @@ class NetWorld {
   std::vector<uint32_t> released;       // reference slots, in order
   std::vector<uint32_t> scriptTimers;   // keys, in order
   std::vector<ErrorCode> listenerFailures;
+  std::vector<int32_t> handshakeFailures;  // numbers for TlsFailures
   std::function<void(Conn, EventType, const EventRecord&)> handler;
-  bool forgetClosed = true;  // answer `closed` with `forget`
-  bool woken = false;        // the network asked for a turn
+  bool forgetClosed = true;        // answer `closed` with `forget`
+  std::atomic<bool> woken{false};  // the network asked for a turn
 
  private:
   void deliver();

@@ -1,0 +1,407 @@
+#include <string>
+#include <thread>
+
+#include "support/test.h"
+#include "support/tls_pair.h"
+#include "tls/client_sessions.h"
+#include "tls/ticket_keys.h"
+
+using namespace sluice;
+using namespace sluice::test;
+
+namespace {
+
+constexpr TlsVersion bothVersions[] = {TlsVersion::tls12, TlsVersion::tls13};
+
+TlsOptions only(TlsOptions options, TlsVersion version) {
+  options.minVersion = options.maxVersion = version;
+  return options;
+}
+
+// A client with a cache; each visit to a server says whether a session was resumed.
+class Visitor {
+ public:
+  explicit Visitor(TlsOptions options = clientOptions()) {
+    options.clientSessions = sessions;
+    context = clientContext(options);
+  }
+
+  enum class Outcome { fresh, resumed, failed };
+  Outcome visit(const std::shared_ptr<TlsContext>& server, const std::string& name = "localhost",
+                const std::string& key = "host:443") {
+    TlsPair pair(context, server, {.serverName = name, .verifyName = name, .sessionKey = key});
+    if (!pair.handshake()) return Outcome::failed;
+    CHECK_EQ(pair.serverSays("tickets come before this"), "tickets come before this");
+    CHECK_EQ(pair.client->info().resumed, pair.server->info().resumed);
+    TlsError error;
+    CHECK_EQ(pair.client->verifyResult(error), 0);
+    serverSawCertificate = pair.server->info().hasPeerCertificate;
+    (void)pair.client->shutdown();
+    (void)pair.server->shutdown();
+    pair.toServer();
+    pair.toClient();
+    return pair.client->info().resumed ? Outcome::resumed : Outcome::fresh;
+  }
+
+  std::shared_ptr<TlsClientSessions> sessions = std::make_shared<TlsClientSessions>(100);
+  std::shared_ptr<TlsContext> context;
+  bool serverSawCertificate = false;
+};
+
+constexpr auto fresh = Visitor::Outcome::fresh;
+constexpr auto resumed = Visitor::Outcome::resumed;
+
+}  // namespace
+
+TEST("sessions are resumed by ticket and by id, after an orderly close and without one") {
+  for (const TlsVersion version : bothVersions) {
+    for (const bool tickets : {true, false}) {
+      TlsOptions options = only(serverOptions(), version);
+      options.tickets = tickets;
+      const auto server = serverContext(options);
+      setContext(std::string(version == TlsVersion::tls13 ? "1.3" : "1.2") + (tickets ? " by ticket" : " by id"));
+      Visitor visitor;
+      CHECK(visitor.visit(server) == fresh);
+      for (int i = 0; i < 5; i++) CHECK(visitor.visit(server) == resumed);
+      {
+        TlsPair left(visitor.context, server,
+                     {.serverName = "localhost", .verifyName = "localhost", .sessionKey = "host:443"});
+        CHECK(left.handshake());
+        left.serverSays("x");
+      }
+      CHECK(visitor.visit(server) == resumed);
+    }
+  }
+}
+
+TEST("a client gets as many tickets as the server gives") {
+  for (const uint32_t count : {0u, 1u, 5u}) {
+    TlsOptions options = serverOptions();
+    options.ticketCount = count;
+    Visitor visitor;
+    CHECK(visitor.visit(serverContext(options)) == fresh);
+    CHECK_EQ(visitor.sessions->size(), std::min<size_t>(count, TlsClientSessions::perKey));
+  }
+}
+
+TEST("nothing is resumed without tickets and without a cache") {
+  for (const TlsVersion version : bothVersions) {
+    TlsOptions options = only(serverOptions(), version);
+    options.tickets = false;
+    options.sessionCacheCount = 0;
+    const auto server = serverContext(options);
+    Visitor visitor;
+    CHECK(visitor.visit(server) == fresh);
+    CHECK(visitor.visit(server) == fresh);
+  }
+}
+
+TEST("a session is for one host, name and policy of the client") {
+  const auto server = serverContext();
+  Visitor visitor;
+  CHECK(visitor.visit(server) == fresh);
+  CHECK(visitor.visit(server, "localhost", "other:443") == fresh);
+  CHECK(visitor.visit(server, "a.example.com") == fresh);
+  CHECK(visitor.visit(server, "localhost", "") == fresh);
+  TlsOptions stricter = clientOptions();
+  stricter.minVersion = TlsVersion::tls13;
+  Visitor other(stricter);
+  other.sessions = visitor.sessions;
+  stricter.clientSessions = visitor.sessions;
+  other.context = clientContext(stricter);
+  CHECK(other.visit(server) == fresh);
+  CHECK(other.visit(server) == resumed);
+  CHECK(visitor.visit(server) == resumed);
+}
+
+TEST("a ticket of TLS 1.3 is used once, a session of TLS 1.2 again and again") {
+  for (const TlsVersion version : bothVersions) {
+    const auto server = serverContext(only(serverOptions(), version));
+    Visitor visitor;
+    CHECK(visitor.visit(server) == fresh);
+    const size_t had = visitor.sessions->size();
+    CHECK_EQ(had, version == TlsVersion::tls13 ? 2u : 1u);
+    // These handshakes never end, so they bring no new tickets.
+    for (int i = 0; i < 2; i++) {
+      TlsPair pair(visitor.context, server,
+                   {.serverName = "localhost", .verifyName = "localhost", .sessionKey = "host:443"});
+      (void)pair.client->handshake();
+    }
+    CHECK_EQ(visitor.sessions->size(), version == TlsVersion::tls13 ? 0u : 1u);
+    CHECK(visitor.visit(server) == (version == TlsVersion::tls13 ? fresh : resumed));
+  }
+}
+
+TEST("the cache of a client is bounded, and forgets what was not used for longest") {
+  const auto server = serverContext();
+  TlsOptions options = clientOptions();
+  Visitor visitor;
+  visitor.sessions = std::make_shared<TlsClientSessions>(3);
+  options.clientSessions = visitor.sessions;
+  visitor.context = clientContext(options);
+  for (const char* key : {"a", "b", "c"}) CHECK(visitor.visit(server, "localhost", key) == fresh);
+  CHECK(visitor.visit(server, "localhost", "a") == resumed);
+  CHECK(visitor.visit(server, "localhost", "d") == fresh);
+  CHECK_EQ(visitor.sessions->size() <= 3 * TlsClientSessions::perKey, true);
+  CHECK(visitor.visit(server, "localhost", "a") == resumed);
+  CHECK(visitor.visit(server, "localhost", "b") == fresh);
+  visitor.sessions->clear();
+  CHECK_EQ(visitor.sessions->size(), 0u);
+}
+
+TEST("a session can be saved as bytes and resumed elsewhere") {
+  for (const TlsVersion version : bothVersions) {
+    const auto server = serverContext(only(serverOptions(), version));
+    TlsPair first(clientContext(), server);
+    REQUIRE(first.handshake());
+    first.serverSays("x");
+    const std::string saved = first.client->session();
+    CHECK(!saved.empty());
+    TlsPair second(clientContext(), server, {.session = saved});
+    REQUIRE(second.handshake());
+    CHECK(second.client->info().resumed);
+  }
+}
+
+TEST("ticket keys are rotated: a ticket survives two rotations, and the third makes it worthless") {
+  for (const TlsVersion version : bothVersions) {
+    TlsOptions options = only(serverOptions(), version);
+    options.ticketKeys = *TlsTicketKeys::create();
+    const auto server = serverContext(options);
+    for (int rotations = 0; rotations <= 3; rotations++) {
+      TlsPair first(clientContext(), server);
+      REQUIRE(first.handshake());
+      first.serverSays("x");
+      const std::string saved = first.client->session();
+      for (int i = 0; i < rotations; i++) CHECK(options.ticketKeys->rotate());
+      TlsPair second(clientContext(), server, {.session = saved});
+      REQUIRE(second.handshake());
+      CHECK_EQ(second.client->info().resumed, rotations < 3);
+      // The new ticket is of the new key.
+      second.serverSays("x");
+      CHECK(options.ticketKeys->rotate());
+      CHECK(options.ticketKeys->rotate());
+      if (rotations == 3 || version == TlsVersion::tls12) {
+        TlsPair third(clientContext(), server, {.session = second.client->session()});
+        REQUIRE(third.handshake());
+        CHECK(third.client->info().resumed);
+      }
+    }
+    CHECK_EQ(options.ticketKeys->keys().size(), 3u);
+  }
+}
+
+TEST("ticket keys are set in both sizes, shared by contexts, and distributed before they are used") {
+  const std::string a = std::string(16, 'a') + std::string(32, '1'),
+                    b = std::string(16, 'b') + std::string(64, '2'),
+                    c = std::string(16, 'c') + std::string(64, '3');
+  auto here = *TlsTicketKeys::create(), there = *TlsTicketKeys::create();
+  REQUIRE(here->set({a, b, c}));
+  CHECK_EQ(here->encryptIndex(), 1u);
+  CHECK(here->keys() == std::vector<std::string>({a, b, c}));
+  REQUIRE(there->set({b}));
+  TlsOptions options = serverOptions(), otherOptions = serverOptions(TlsKeyType::rsa2048);
+  options.ticketKeys = here;
+  otherOptions.ticketKeys = there;
+  const auto server = serverContext(options), other = serverContext(otherOptions);
+  Visitor visitor;
+  CHECK(visitor.visit(server) == fresh);
+  CHECK(visitor.visit(other) == resumed);
+  REQUIRE(there->set({a}));
+  CHECK(visitor.visit(other) == fresh);
+  CHECK(visitor.visit(server) == resumed);
+
+  CHECK_EQ(here->set({}).error().option, "ticketKeys");
+  CHECK_EQ(here->set({a, "short"}).error().option, "ticketKeys[1]");
+  CHECK_EQ(here->set({a, b, a}).error().option, "ticketKeys[2]");
+  CHECK_EQ(here->set({a, b}, 2).error().option, "encryptIndex");
+  CHECK(here->set({a}).error().failure == TlsFailure::none);
+  CHECK_EQ(here->keys().size(), 1u);
+}
+
+TEST("a reload changes certificates for who comes then, and nothing for who is here; tickets stay good") {
+  const auto server = serverContext();
+  TlsPair before(clientContext(), server);
+  REQUIRE(before.handshake());
+  before.serverSays("x");
+  const std::string saved = before.client->session();
+
+  TlsPair during(clientContext(), server);
+  (void)during.client->handshake();
+
+  REQUIRE(server->reload(serverOptions(TlsKeyType::rsa2048)));
+  CHECK_EQ(before.clientSays("still the same"), "still the same");
+  CHECK(during.handshake());
+  CHECK_EQ(parseCertificate(during.client->peerChain()[0])->keyType, "EC");
+
+  TlsPair after(clientContext(), server);
+  REQUIRE(after.handshake());
+  CHECK_EQ(parseCertificate(after.client->peerChain()[0])->keyType, "RSA");
+  TlsPair again(clientContext(), server, {.session = saved});
+  REQUIRE(again.handshake());
+  CHECK(again.client->info().resumed);
+
+  TlsOptions bad = serverOptions();
+  bad.keys[0].key = "no key";
+  CHECK(!server->reload(bad));
+  TlsPair unchanged(clientContext(), server);
+  REQUIRE(unchanged.handshake());
+  CHECK_EQ(parseCertificate(unchanged.client->peerChain()[0])->keyType, "RSA");
+}
+
+TEST("a session made without a client certificate does not get around a policy that wants one") {
+  for (const TlsVersion version : bothVersions) {
+    const auto keys = *TlsTicketKeys::create();
+    TlsOptions open = only(serverOptions(), version), closed = open;
+    open.ticketKeys = closed.ticketKeys = keys;
+    closed.clientAuth = TlsClientAuth::require;
+    closed.ca = {testAuthority().certificate};
+    const auto server = serverContext(open);
+    REQUIRE(server->setServerNames({{"*.example.com", serverContext(closed)}}, false));
+
+    TlsPair first(clientContext(), server, {.serverName = "localhost"});
+    REQUIRE(first.handshake());
+    first.serverSays("x");
+    // The ticket of an open name, or of no name, shown at the closed one.
+    TlsPair second(clientContext(), server, {.serverName = "a.example.com", .session = first.client->session()});
+    CHECK(!second.handshake());
+    CHECK(second.server->takeError().failure == TlsFailure::certificateMissing);
+
+    // With a certificate for one name, shown at another name of the same policy: it is asked for again.
+    TlsOptions options = clientOptions();
+    options.keys = {{testClient().certificate, testClient().key, ""}};
+    TlsPair third(clientContext(options), server, {.serverName = "a.example.com"});
+    REQUIRE(third.handshake());
+    third.serverSays("x");
+    const std::string saved = third.client->session();
+    TlsPair same(clientContext(options), server, {.serverName = "a.example.com", .session = saved});
+    REQUIRE(same.handshake());
+    CHECK(same.server->info().resumed);
+    CHECK(same.server->info().hasPeerCertificate);
+    CHECK_EQ(parseCertificate(same.server->peerChain()[0])->subjectCommonName, "client.example.com");
+    TlsPair other(clientContext(options), server, {.serverName = "b.example.com", .session = saved});
+    REQUIRE(other.handshake());
+    CHECK(!other.server->info().resumed);
+    CHECK(other.server->info().hasPeerCertificate);
+  }
+}
+
+TEST("a resumed session tells how its peer verified when it was made") {
+  for (const TlsVersion version : bothVersions) {
+    TlsOptions options = only(serverOptions(), version);
+    options.clientAuth = TlsClientAuth::request;
+    options.rejectUnauthorized = false;
+    options.ca = {testAuthority().certificate};
+    const auto server = serverContext(options);
+    TlsOptions client = clientOptions();
+    const CertificateAndKey stranger = makeCertificate({.names = {"stranger"}});
+    client.keys = {{stranger.certificate, stranger.key, ""}};
+    Visitor visitor(client);
+    CHECK(visitor.visit(server) == fresh);
+    TlsPair again(visitor.context, server,
+                  {.serverName = "localhost", .verifyName = "localhost", .sessionKey = "host:443"});
+    REQUIRE(again.handshake());
+    CHECK(again.server->info().resumed);
+    TlsError error;
+    CHECK(again.server->verifyResult(error) != 0);
+    CHECK(error.failure == TlsFailure::certificateSelfSigned);
+  }
+}
+
+TEST("a session of a server that did not verify is not resumed by those who verify") {
+  const CertificateAndKey stranger = makeCertificate({.names = {"localhost"}});
+  TlsOptions options;
+  options.keys = {{stranger.certificate, stranger.key, ""}};
+  for (const TlsVersion version : bothVersions) {
+    const auto server = serverContext(only(options, version));
+    TlsOptions lenient = clientOptions();
+    lenient.rejectUnauthorized = false;
+    TlsPair first(clientContext(lenient), server);
+    REQUIRE(first.handshake());
+    first.serverSays("x");
+    TlsPair second(clientContext(), server, {.session = first.client->session()});
+    CHECK(!second.handshake());
+    CHECK(second.client->takeError().failure == TlsFailure::certificateSelfSigned);
+  }
+}
+
+TEST("a key shared beforehand stands for certificates, in both versions") {
+  for (const TlsVersion version : bothVersions) {
+    TlsOptions server, client;
+    server.psks = {{"alice", "0123456789abcdef"}, {"bob", "fedcba9876543210"}};
+    client.psks = {{"bob", "fedcba9876543210"}};
+    server.maxVersion = version;
+    const auto serving = serverContext(server);
+    TlsPair pair(clientContext(client), serving);
+    const bool done = pair.handshake();
+    CHECK_EQ(pair.server->takeError().text, "");
+    CHECK_EQ(pair.client->takeError().text, "");
+    REQUIRE(done);
+    CHECK_EQ(pair.server->info().pskIdentity, "bob");
+    CHECK(!pair.client->info().hasPeerCertificate);
+    CHECK(!pair.server->info().resumed);
+    CHECK_EQ(pair.clientSays("secret"), "secret");
+
+    client.psks = {{"bob", "wrong"}};
+    TlsPair wrong(clientContext(client), serving);
+    CHECK(!wrong.handshake());
+    client.psks = {{"mallory", "wrong"}};
+    TlsPair unknown(clientContext(client), serving);
+    CHECK(!unknown.handshake());
+    CHECK(unknown.server->takeError().failure != TlsFailure::none);
+    CHECK_EQ(queuedLibraryErrors(), 0u);
+  }
+}
+
+TEST("who knows no shared key may still show a certificate") {
+  TlsOptions server = serverOptions();
+  server.psks = {{"alice", "0123456789abcdef"}};
+  const auto serving = serverContext(server);
+  TlsPair byCertificate(clientContext(), serving, {.verifyName = "localhost"});
+  REQUIRE(byCertificate.handshake());
+  CHECK_EQ(byCertificate.server->info().pskIdentity, "");
+  TlsOptions client = clientOptions();
+  client.psks = {{"alice", "0123456789abcdef"}};
+  TlsPair byKey(clientContext(client), serving);
+  REQUIRE(byKey.handshake());
+  CHECK_EQ(byKey.server->info().pskIdentity, "alice");
+}
+
+TEST("threads share contexts, ticket keys and the client's cache, while certificates are reloaded") {
+  TlsOptions options = serverOptions();
+  options.ticketKeys = *TlsTicketKeys::create();
+  const auto server = serverContext(options);
+  const auto cache = std::make_shared<TlsClientSessions>(2);
+  TlsOptions clientOpts = clientOptions();
+  clientOpts.clientSessions = cache;
+  const auto client = clientContext(clientOpts);
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; t++) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 25; i++) {
+        TlsPair pair(
+            client, server,
+            {.serverName = "localhost", .verifyName = "localhost", .sessionKey = std::to_string((t + i) % 3)});
+        if (!pair.handshake() || pair.serverSays("hello") != "hello" || queuedLibraryErrors() != 0) failures += 1;
+      }
+    });
+  }
+  for (int i = 0; i < 10; i++) {
+    if (!server->reload(i % 2 == 0 ? serverOptions(TlsKeyType::rsa2048) : options)) failures += 1;
+    if (!options.ticketKeys->rotate()) failures += 1;
+    if (!server->setServerNames({{"localhost", serverContext(options)}}, false)) failures += 1;
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK_EQ(failures.load(), 0);
+}
+
+TEST("a handshake on one thread and data on another leave nothing behind on either") {
+  TlsPair pair(clientContext(), serverContext());
+  std::thread([&] {
+    CHECK(pair.handshake());
+    CHECK_EQ(queuedLibraryErrors(), 0u);
+  }).join();
+  CHECK_EQ(pair.clientSays("over here"), "over here");
+  CHECK_EQ(pair.serverSays("and back"), "and back");
+}
