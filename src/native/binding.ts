@@ -116,6 +116,7 @@ export interface NativeTlsOptions {
   alpn: string[]
   tickets: boolean
   ticketKeys: NativeTicketKeys | undefined
+  ticketCount: number
   sessionTimeoutS: number
   sessionCacheCount: number
   sessionIdContext: string
