@@ -63,6 +63,8 @@ export class Channel {
   readonly native: NativeChannel = new native.Channel()
   readonly engine: string
   readonly threaded: boolean
+  /** What a connection may receive in a turn. */
+  readonly receiveTurnBytes: number
   /** Per slot, bytes that the kernel has taken, modulo 2^32; written by native code. */
   readonly taken = new Int32Array(records.maxSlots)
   readonly listeners = new Map<number, ChannelListener>()
@@ -97,6 +99,7 @@ export class Channel {
   constructor(options: ChannelOptions) {
     const frames = options.threaded ? framesPerThread : 1
     this.threaded = options.threaded
+    this.receiveTurnBytes = options.receiveTurnBytes
     this.debug = options.debug
     const receiveBytes = options.slabBytes * frames
     const slab = new Uint8Array(receiveBytes + (options.threaded ? plainBytes / 2 : plainBytes) * frames)
@@ -370,6 +373,11 @@ export class Channel {
   }
 
   // ---- Time
+
+  /** Whether time passes only where the simulated engine says so. */
+  get isVirtual(): boolean {
+    return this.engine === 'sim'
+  }
 
   /** The loop's clock, virtual in the simulated engine. */
   nowMs(): number {

@@ -7,6 +7,10 @@ import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
 import { parse } from './options.js'
+import { ConnectionRates, type OwnRates } from './rate-limit/connection-rates.js'
+import { KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
+import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
+import { groupParser, type RateLimitGroup } from './rate-limit/rate-limit-group.js'
 import { ConnectionReader } from './reader.js'
 import {
   type CloseOptions,
@@ -63,6 +67,7 @@ interface Extras {
   target?: { address: string; port?: number }
   endpoints?: { local?: NativeAddress; remote?: NativeAddress }
   tls?: TlsInfo
+  rates?: OwnRates
 }
 
 const extras = new WeakMap<object, Extras>()
@@ -455,6 +460,46 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.channel.native.setTimeouts(this.slot, this.tag, readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs)
   }
 
+  /**
+   * Replaces the rate limit of its own, or lifts it: undefined. Levels go on, cut to a smaller burst; nothing is added for
+   * a new limit. Source: LE-10, LE-11. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
+   */
+  setRateLimit(limit: RateLimit | undefined): void {
+    const checked = limit === undefined ? undefined : rateLimitParser.parse(limit, 'limit')
+    this.extras.rates = { ...this.ownRates, limit: checked }
+    this.channel.native.setRateLimit(this.slot, this.tag, checked?.native)
+  }
+
+  /**
+   * Moves it into a group, out of the one it was in, or out of all: undefined. A group that is short of bytes lets it
+   * wait as the others. Source: LE-23. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_CLOSED`.
+   */
+  setRateLimitGroup(group: RateLimitGroup | undefined): void {
+    const checked = group === undefined ? undefined : groupParser.parse(group, 'group')
+    checked?.useClock(this.channel)
+    this.extras.rates = { ...this.ownRates, group: checked }
+    this.channel.native.setRateGroup(this.slot, this.tag, checked?.handle)
+  }
+
+  /** How it stands with its rate limits. */
+  get rates(): ConnectionRates {
+    const { limit, group } = this.ownRates
+    return new ConnectionRates(this as Connection, limit, group)
+  }
+
+  /** @internal Its group by what the user's function says of it. */
+  findRateLimitGroup(): void {
+    const groups = this.settings.rateLimitGroup
+    if (!(groups instanceof KeyedRateLimitGroups) || groups.groupBy === 'remoteAddress') return
+    this.setRateLimitGroup(groups.group(groups.groupBy(this as Connection)))
+  }
+
+  private get ownRates(): OwnRates {
+    const { rateLimit, rateLimitGroup } = this.settings
+    const given = rateLimitGroup instanceof KeyedRateLimitGroups ? undefined : rateLimitGroup
+    return extras.get(this)?.rates ?? { limit: rateLimit, group: given }
+  }
+
   /** Changes options of the socket. @throws {SluiceError} for what the system refuses. */
   setOptions(options: SocketOptions): void {
     const encoded = encodeSocketOptions(parse(socketOptionChanges, options), 'connection')
@@ -523,6 +568,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   private opened(): void {
     this.flags &= ~connecting
+    this.findRateLimitGroup()
     const own = extras.get(this)
     own?.connected?.resolve()
     if (own !== undefined) own.connected = undefined

@@ -142,6 +142,11 @@ export const errorTable = {
     meaning: 'the peer sent what is no frame',
     advice: 'The text says what is wrong: too long (`maxBytes`), malformed, or cut off by the end. End the connection.',
   },
+  STORE_UNREACHABLE: {
+    meaning: 'the rate limit store does not answer',
+    advice:
+      'A warning, once per outage: the group goes on with the part of its last lease (`stats().shared`). See `cause`.',
+  },
   HANDLER_THREW: {
     meaning: 'a handler threw',
     advice: '`cause` is what it threw. Only its own connection was ended.',

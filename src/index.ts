@@ -15,6 +15,34 @@ export { type FrameLimits, FrameReader, type LineOptions } from './framing/frame
 export { FrameWriter, type LengthPrefix } from './framing/frame-writer.js'
 export type { ConnectionHandlers, TimeoutKind } from './handlers.js'
 export type { Listener, ListenerAddress, ListenerStats, ListenOptions } from './listener.js'
+export type { ByteSize } from './rate-limit/byte-size.js'
+export type { ConnectionRates, RateHold } from './rate-limit/connection-rates.js'
+export {
+  type GroupBy,
+  type KeyedRateLimitChanges,
+  KeyedRateLimitGroups,
+  type KeyedRateLimitGroupsOptions,
+} from './rate-limit/keyed-rate-limit-groups.js'
+export {
+  type BytesPerSecondOptions,
+  type DirectionRates,
+  RateLimit,
+  type RateLimitOptions,
+} from './rate-limit/rate-limit.js'
+export {
+  RateLimitGroup,
+  type RateLimitGroupChanges,
+  type RateLimitGroupOptions,
+  type RateLimitGroupStats,
+} from './rate-limit/rate-limit-group.js'
+export {
+  type Lease,
+  type LeaseRequest,
+  MemoryRateLimitStore,
+  type RateLimitStore,
+  type SharedRates,
+} from './rate-limit/rate-limit-store.js'
+export type { SharedBudget, SharedBudgetStats } from './rate-limit/shared-budget.js'
 export type { ConnectionReader } from './reader.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
 export { Runtime, type RuntimeStats } from './runtime.js'

@@ -144,6 +144,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** @internal */
   accepted(connection: Connection): void {
     this.open++
+    connection.findRateLimitGroup()
     const handlers = this.settings.handlers as ConnectionHandlers | undefined
     if (handlers !== undefined) {
       handlers.open?.(connection)

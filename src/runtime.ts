@@ -17,6 +17,7 @@ import {
   type ConnectionSettings,
   checkSizes,
   nativeConfigOf,
+  nativeRatesOf,
   settingsOf,
 } from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
@@ -125,6 +126,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, this.channels[0]!),
       key: this.nextKey++,
       backlog: parsed.backlog,
       ipv6Only: parsed.ipv6Only,
@@ -194,6 +196,7 @@ export class Runtime implements Clock, AsyncDisposable {
     settings.peer = peer
     const channel = this.pickChannel()
     const clock = channel
+    const rates = nativeRatesOf(parsed, channel)
     const addresses: (ResolvedAddress & { path?: string })[] =
       path !== undefined
         ? [{ address: path, family: 4, path }]
@@ -206,6 +209,7 @@ export class Runtime implements Clock, AsyncDisposable {
       const target: ErrorFacts = to.path === undefined ? { address: to.address, port } : { address: to.path }
       const answer = channel.native.connect({
         ...nativeConfigOf(parsed, handlers === undefined),
+        ...rates,
         ...(to.path === undefined ? { host: to.address, port } : { path: to.path }),
         ...{ localAddress: parsed.localAddress, localPort: parsed.localPort, connectTimeoutMs: 0 },
         options: encodeSocketOptions(parsed, 'connection'),
@@ -243,11 +247,16 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('connect')
     const channel = this.pickChannel()
-    const answer = channel.native.adopt({ ...nativeConfigOf(parsed, handlers === undefined), fd: parsed.fd })
+    const answer = channel.native.adopt({
+      ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, channel),
+      fd: parsed.fd,
+    })
     if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect' })
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
+    connection.findRateLimitGroup()
     return connection as Connection<Data>
   }
 

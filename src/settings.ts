@@ -2,7 +2,10 @@ import type { Connection } from './connection.js'
 import type { SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
 import type { NativeConnectionConfig, NativeTlsConfig } from './native/binding.js'
-import { boolean, expected, integer, milliseconds, type Shape, withDefault } from './options.js'
+import { boolean, expected, integer, milliseconds, optional, type Shape, withDefault } from './options.js'
+import { anyGroupParser, KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
+import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
+import type { RateClock, RateLimitGroup } from './rate-limit/rate-limit-group.js'
 import { type SocketOptions, socketOptions } from './socket-options.js'
 import type { TlsPeer } from './tls/setup.js'
 
@@ -24,6 +27,10 @@ export interface ConnectionOptions extends SocketOptions {
   writeTimeoutMs?: number
   /** Bound on the time between the end of one direction and that of the other. Default 0: none. Source: HP-104. */
   halfClosedTimeoutMs?: number
+  /** How fast each connection may read and write: buckets of its own. Default: no limit. Source: LE-01. */
+  rateLimit?: RateLimit
+  /** Buckets shared with others: one group, or one per key, e.g. per remote address. Default: none. Source: LE-22. */
+  rateLimitGroup?: RateLimitGroup | KeyedRateLimitGroups
 }
 
 const timeout = () => withDefault(milliseconds(), 0)
@@ -37,6 +44,8 @@ const flowOptions = {
   readTimeoutMs: timeout(),
   writeTimeoutMs: timeout(),
   halfClosedTimeoutMs: timeout(),
+  rateLimit: optional(rateLimitParser),
+  rateLimitGroup: optional(anyGroupParser),
 } satisfies Shape<Omit<ConnectionOptions, keyof SocketOptions>>
 
 export const connectionOptions = {
@@ -88,15 +97,37 @@ export interface ConnectionSettings {
   peer?: TlsPeer
   /** Called when one of these connections is gone, after its handlers. */
   gone: (() => void) | undefined
+  rateLimit?: RateLimit | undefined
+  rateLimitGroup?: RateLimitGroup | KeyedRateLimitGroups | undefined
 }
+
+type RateOptions = Pick<ConnectionOptions, 'rateLimit' | 'rateLimitGroup'>
 
 /** Separates what JavaScript looks at from what native code does. */
 export function settingsOf(
-  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>>,
+  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>> &
+    RateOptions,
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
-  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes } = options
-  return { handlers, allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, gone: undefined }
+  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, rateLimit, rateLimitGroup } = options
+  const sizes = { highWaterBytes, lowWaterBytes, hardLimitBytes }
+  return { handlers, allowHalfOpen, ...sizes, gone: undefined, rateLimit, rateLimitGroup }
+}
+
+/** What native code is told of rate limits. `clock` is that of the loop.
+ *  @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` for a group that goes by another clock. */
+export function nativeRatesOf(options: RateOptions, clock: RateClock): Partial<NativeConnectionConfig> {
+  const { rateLimit, rateLimitGroup: group } = options
+  group?.useClock(clock)
+  const config: Partial<NativeConnectionConfig> = {}
+  if (rateLimit !== undefined) config.rateLimit = rateLimit.native
+  if (group instanceof KeyedRateLimitGroups) {
+    if (group.groupBy === 'remoteAddress') config.rateGroups = group.handle
+    else config.rateGroupFollows = true
+  } else if (group !== undefined) {
+    config.rateGroup = group.handle
+  }
+  return config
 }
 
 export function nativeConfigOf(

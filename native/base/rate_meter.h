@@ -8,12 +8,12 @@
 namespace sluice {
 
 /// Events per period over a sliding window of two periods, the older one weighted by what is left of it
-/// (HP-60…64). It never lets twice the rate through at the edge of a period.
+/// (HP-60…65). It never lets twice the rate through at the edge of a period.
 class RateMeter {
  public:
   explicit RateMeter(uint32_t periodMs = 1000) : periodMs_(periodMs) {}
 
-  void add(TimeMs now, uint32_t count = 1) {
+  void add(TimeMs now, uint64_t count = 1) {
     rotate(now);
     current_ += count;
   }
@@ -23,6 +23,11 @@ class RateMeter {
     return previous_ * (startMs_ + periodMs_ - now) + current_ * periodMs_;
   }
   uint64_t rate(TimeMs now) { return total(now) / periodMs_; }
+  /// The rate for people to look at: a single event does not flap between 1 and 0 (HP-62).
+  uint64_t shown(TimeMs now) {
+    rotate(now);
+    return current_ == 0 && previous_ <= 1 ? previous_ : rate(now);
+  }
   /// How many more events fit under `limit` per period.
   uint32_t remaining(TimeMs now, uint32_t limit) {
     const uint64_t used = rate(now);
@@ -35,6 +40,13 @@ class RateMeter {
     if (used < allowed) return 0;
     const TimeMs delay = std::max<TimeMs>(1, (used - allowed) / std::max(1u, limit));
     return current_ >= limit ? std::max(delay, startMs_ + periodMs_ - now) : delay;
+  }
+  /// Events of the current period beyond what a steady pace of `limit` per period allows by now; 0 when the period is
+  /// over (HP-65).
+  uint64_t overshoot(TimeMs now, uint64_t limit) const {
+    if (current_ == 0 || now < startMs_ || now - startMs_ > periodMs_) return 0;
+    const uint64_t due = (now - startMs_) * limit / periodMs_;
+    return current_ - std::min(current_, due);
   }
 
  private:

@@ -54,6 +54,18 @@ void TimerWheel::place(Timer& timer) {
   timer.appendTo(level.slots[slot]);
 }
 
+// Few enough to look at each: waking up only to see that it is too early costs more.
+TimeMs TimerWheel::earliestOfFew(const TimerLink& slot) {
+  constexpr int few = 8;
+  TimeMs earliest = Deadline::never().atMs;
+  int count = 0;
+  for (const TimerLink* link = slot.next; link != &slot; link = link->next) {
+    if (++count > few) return 0;
+    earliest = std::min(earliest, static_cast<const Timer*>(link)->atMs);
+  }
+  return earliest;
+}
+
 TimeMs TimerWheel::nextMs() {
   if (!due_.isEmptyRing()) return now_;
   for (int index = 0; index < levelCount; ++index) {
@@ -64,6 +76,8 @@ TimeMs TimerWheel::nextMs() {
         level.occupied &= level.occupied - 1;
         continue;
       }
+      const TimeMs exact = index == 0 ? 0 : earliestOfFew(level.slots[slot]);
+      if (exact != 0) return exact;
       const int shift = index * digitBits;
       return ((now_ >> shift) + static_cast<TimeMs>(slot - digit(now_, index))) << shift;
     }

@@ -92,7 +92,7 @@ class TimerWheel {
   }
 
   /// How long one may sleep: no timer expires before this time. Exact when the next one expires within the current
-  /// 64 ms; otherwise perhaps too early, by less than the width of its slot. Deadline::never().atMs without timers.
+  /// 64 ms, or shares its slot with few; otherwise perhaps too early, by less than the width of its slot. Deadline::never().atMs without timers.
   TimeMs nextMs();
   /// Moves time on and adds the timers that are due to `expired`. A time before nowMs() counts as nowMs().
   void advance(TimeMs now, ExpiredTimers& expired);
@@ -111,6 +111,7 @@ class TimerWheel {
     return static_cast<int>(time >> (level * digitBits)) & (slotsPerLevel - 1);
   }
   void place(Timer& timer);
+  static TimeMs earliestOfFew(const TimerLink& slot);
   void drain(TimerLink& slot, ExpiredTimers& expired);
 
   TimeMs now_;

@@ -5,6 +5,7 @@
 
 #include "binding/channel.h"
 #include "binding/gates.h"
+#include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
 #include "binding/tls_binding.h"
 #include "binding/tls_values.h"
@@ -120,6 +121,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorNames", Napi::Function::New(env, errorNames));
   exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
   exports.Set("takeTlsFailure", Napi::Function::New(env, takeTlsFailure));
+  rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   exports.Set("tls", tlsBinding(env));
   return exports;

@@ -4,6 +4,7 @@
 
 #include "binding/gates.h"
 #include "binding/inline_driver.h"
+#include "binding/rate_limits.h"
 #include "binding/thread_driver.h"
 #include "binding/tls_binding.h"
 #include "binding/tls_values.h"
@@ -32,6 +33,10 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::tlsOwnCertificate>("tlsOwnCertificate"),
                          InstanceMethod<&Channel::tlsOcspResponse>("tlsOcspResponse"),
                          InstanceMethod<&Channel::setTimeouts>("setTimeouts"),
+                         InstanceMethod<&Channel::setRateLimit>("setRateLimit"),
+                         InstanceMethod<&Channel::setRateGroup>("setRateGroup"),
+                         InstanceMethod<&Channel::debitRate>("debitRate"),
+                         InstanceMethod<&Channel::rateStanding>("rateStanding"),
                          InstanceMethod<&Channel::setOptions>("setOptions"),
                          InstanceMethod<&Channel::tcpInfo>("tcpInfo"),
                          InstanceMethod<&Channel::endpoints>("endpoints"),
@@ -380,6 +385,50 @@ Napi::Value Channel::setTimeouts(const Napi::CallbackInfo& info) {
       network.setTimeouts(target.slot, *connection, ms(2), ms(3), ms(4));
   });
   return info.Env().Undefined();
+}
+
+Napi::Value Channel::setRateLimit(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto limit = rate_limits::readOwnLimit(info[2]);
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setRateLimit(target.slot, *connection, limit);
+  });
+  return info.Env().Undefined();
+}
+
+Napi::Value Channel::setRateGroup(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto group = rate_limits::readGroup(info[2]);
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setRateGroup(target.slot, *connection, group);
+  });
+  return info.Env().Undefined();
+}
+
+Napi::Value Channel::debitRate(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const Direction direction = rate_limits::readDirection(info[2]);
+  const int64_t bytes = info[3].As<Napi::Number>().Int64Value();
+  bool done = false;
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) {
+      done = network.debitRate(target.slot, *connection, direction, bytes);
+    }
+  });
+  return Napi::Boolean::New(info.Env(), done);
+}
+
+Napi::Value Channel::rateStanding(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  bool found = false;
+  RateStanding standing;
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) {
+      found = true;
+      standing = network.rateStanding(*connection);
+    }
+  });
+  return found ? rate_limits::standing(info.Env(), standing) : info.Env().Undefined();
 }
 
 Napi::Value Channel::setOptions(const Napi::CallbackInfo& info) {

@@ -35,6 +35,10 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value tlsOwnCertificate(const Napi::CallbackInfo& info);
   Napi::Value tlsOcspResponse(const Napi::CallbackInfo& info);
   Napi::Value setTimeouts(const Napi::CallbackInfo& info);
+  Napi::Value setRateLimit(const Napi::CallbackInfo& info);
+  Napi::Value setRateGroup(const Napi::CallbackInfo& info);
+  Napi::Value debitRate(const Napi::CallbackInfo& info);
+  Napi::Value rateStanding(const Napi::CallbackInfo& info);
   Napi::Value setOptions(const Napi::CallbackInfo& info);
   Napi::Value tcpInfo(const Napi::CallbackInfo& info);
   Napi::Value endpoints(const Napi::CallbackInfo& info);

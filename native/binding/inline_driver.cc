@@ -170,6 +170,7 @@ void InlineDriver::close(std::function<void()> done) {
   if (closing_) return;
   closing_ = true;
   done_ = std::move(done);
+  network_.closeRateMail();
   watcher_.reset();
   if (polls_) uv_poll_stop(&poll_);
   uv_close(reinterpret_cast<uv_handle_t*>(&async_), closed);

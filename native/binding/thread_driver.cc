@@ -78,6 +78,7 @@ void ThreadDriver::close(std::function<void()> done) {
   closing_ = true;
   done_ = std::move(done);
   thread_.stop();
+  network_.closeRateMail();
   uv_close(reinterpret_cast<uv_handle_t*>(&async_), [](uv_handle_t* handle) {
     const auto finished = std::move(static_cast<ThreadDriver*>(handle->data)->done_);
     finished();

@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include "binding/rate_limits.h"
+
 namespace sluice::values {
 
 uint32_t number(const Napi::Object& object, const char* key) {
@@ -52,6 +54,7 @@ ConnectionConfig connectionConfig(const Napi::Object& object) {
   config.halfClosedTimeoutMs = number(object, "halfClosedTimeoutMs");
   config.lowWaterBytes = number(object, "lowWaterBytes");
   config.startPaused = flag(object, "startPaused");
+  config.rate = rate_limits::readBinding(object);
   return config;
 }
 

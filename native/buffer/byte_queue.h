@@ -9,6 +9,13 @@
 
 namespace sluice {
 
+/// The bytes of all pieces together.
+inline size_t sizeOf(const iovec* pieces, int count) {
+  size_t size = 0;
+  for (int i = 0; i < count; i++) size += pieces[i].iov_len;
+  return size;
+}
+
 /// Bytes on their way out: owned copies, and references to memory that somebody lends until the bytes are gone.
 class ByteQueue {
  public:

@@ -105,6 +105,19 @@ struct EngineFeatures {
   bool unixSockets = true;
 };
 
+/// Says how much a socket may receive, where somebody limits it: see Engine::limitReceive().
+class ReceiveLimiter {
+ public:
+  virtual ~ReceiveLimiter() = default;
+  /// There is something to receive, and so much of it is welcome now. 0: the engine stops as after receive(socket,
+  /// false), and the caller has taken note that it did.
+  virtual uint32_t mayReceive(Slot socket) = 0;
+  /// So many bytes were received. `more`: there may be further ones right behind them.
+  virtual void received(Slot socket, uint32_t bytes, bool more) = 0;
+  /// A guess at what mayReceive() will say: how much an operation may ask for that waits for data to come.
+  virtual uint32_t usualReceive(Slot socket) = 0;
+};
+
 /// Counters since the start, for stats() and for tests that prove what did not happen.
 struct EngineCounters {
   uint64_t waits = 0;  // kernel waits (epoll_wait, io_uring_enter, …)
@@ -135,6 +148,8 @@ struct EngineOptions {
 ///              that had data under way keeps it. After close(s) only `closed` comes.
 /// Fairness     One poll() gives a socket at most receiveTurnBytes and a listener at most acceptTurnCount.
 /// Cost         Nothing is asked of the kernel for an idle socket, or for an interest that did not change.
+/// Limits       A socket under limitReceive() gives no more than its limiter allows at that moment, asked before each
+///              `received`, inside poll(). An engine that had more under way keeps it.
 /// Memory       Received bytes are valid until the caller polls again with overlapping space or, with
 ///              lendsReceiveMemory, until giveBack(). Bytes passed to send() must stay until its completion if the
 ///              result says `waiting`; the iovec array itself need not.
@@ -172,6 +187,11 @@ class Engine {
 
   /// Starts or stops receiving. No effect, and no system call, when nothing changes.
   virtual void receive(Slot socket, bool on) = 0;
+  /// Whom to ask about sockets under limitReceive(); outlives the engine's last poll(). The limiter calls nothing of the
+  /// engine's but nowMs().
+  void setReceiveLimiter(ReceiveLimiter* limiter) { limiter_ = limiter; }
+  /// Whether the limiter is asked about this socket. Initially not.
+  virtual void limitReceive(Slot socket, bool on) = 0;
   /// Sends the pieces in order, in one system call where the kernel takes them. Not allowed while a previous send
   /// is waiting. When `taken` is short and `waiting` false, call again with the rest, in memory that stays valid:
   /// the engine then waits for room and completes with `sent`. At most maxSendPieces pieces.
@@ -227,6 +247,7 @@ class Engine {
 
  protected:
   EngineCounters counters_;
+  ReceiveLimiter* limiter_ = nullptr;
 };
 
 /// One engine as `engines()` lists it.

@@ -254,6 +254,11 @@ void ReadinessEngine::receive(Slot slot, bool on) {
   }
 }
 
+void ReadinessEngine::limitReceive(Slot slot, bool on) {
+  SLUICE_ASSERT(sockets_.contains(slot));
+  sockets_[slot].limited = on;
+}
+
 SendResult ReadinessEngine::send(Slot slot, const iovec* pieces, int count) {
   SLUICE_ASSERT(sockets_.contains(slot) && count > 0 && count <= maxSendPieces);
   Socket& socket = sockets_[slot];
@@ -398,7 +403,19 @@ ReadinessEngine::Turn ReadinessEngine::receiveFrom(Slot slot, Socket& socket, Fi
     const bool scrap = filling.received && space < options_.receiveChunkBytes;
     if (filling.full() || space == 0 || scrap) return filling.count > countBefore ? Turn::more : Turn::noRoom;
 
-    const uint32_t chunk = std::min({options_.receiveChunkBytes, space, turn});
+    uint32_t chunk = std::min({options_.receiveChunkBytes, space, turn});
+    bool cut = false;  // by the limiter
+    if (socket.limited) {
+      const uint32_t allowed = limiter_->mayReceive(slot);
+      if (allowed == 0) {
+        // It is readable, so the poller would tell of it again and again.
+        socket.receiving = false;
+        settle(socket, tokenOf(slot));
+        return Turn::drained;
+      }
+      cut = allowed < chunk;
+      chunk = std::min(chunk, allowed);
+    }
     ++counters_.receives;
     const ssize_t got = sys::recv(socket.fd, options_.slab.data() + filling.space, chunk);
     if (got > 0) {
@@ -407,7 +424,10 @@ ReadinessEngine::Turn ReadinessEngine::receiveFrom(Slot slot, Socket& socket, Fi
       filling.space = (filling.space + length + 7) & ~7u;
       filling.received = true;
       turn -= length;
+      if (socket.limited) limiter_->received(slot, length, length == chunk);
       if (length < chunk) return Turn::drained;  // no trailing call for EAGAIN (HP-120)
+      // Whether there is more is better heard from the poller than found out with an allowance that others could use.
+      if (cut) return Turn::drained;
       continue;
     }
     ++counters_.receivesWithoutData;

@@ -34,6 +34,7 @@ class ReadinessEngine final : public FdEngine {
   Result<Slot> connect(const ConnectSpec& spec) override;
   Result<Slot> adopt(int fd) override;
   void receive(Slot socket, bool on) override;
+  void limitReceive(Slot socket, bool on) override;
   SendResult send(Slot socket, const iovec* pieces, int count) override;
   void close(Slot socket, CloseMode mode) override;
   void release(Slot socket) override;
@@ -59,6 +60,7 @@ class ReadinessEngine final : public FdEngine {
     bool waiting = false;      // a `sent` completion is owed
     uint8_t pending = 0;       // its entries in pending_
     bool isUnix = false;
+    bool limited = false;  // the limiter says how much it may receive
   };
   struct Listener {
     int fd = -1;  // owned

@@ -37,6 +37,7 @@ class SimEngine final : public Engine, private SimNetwork::Watcher {
   Result<Slot> connect(const ConnectSpec& spec) override;
   Result<Slot> adopt(int fd) override;
   void receive(Slot slot, bool on) override;
+  void limitReceive(Slot slot, bool on) override { sockets_[slot].limited = on; }
   SendResult send(Slot slot, const iovec* pieces, int count) override;
   Result<void> shutdownSend(Slot slot) override;
   void close(Slot slot, CloseMode mode) override;
@@ -61,6 +62,7 @@ class SimEngine final : public Engine, private SimNetwork::Watcher {
     Phase phase = Phase::connecting;
     bool queued = false;  // stands in ready_
     bool receiving = false;
+    bool limited = false;      // the limiter says how much it may receive
     bool receiveOver = false;  // its end or failure is told
     bool sendWaiting = false;
     std::vector<iovec> deferred;  // of a waiting send whose bytes are fetched later
@@ -372,9 +374,17 @@ SimEngine::Visit SimEngine::receiveOne(Slot slot, Socket& socket, PollBatch& lef
     socket.turn = turn_;
     socket.turnBytes = 0;
   }
-  const uint32_t room = std::min(
+  uint32_t room = std::min(
       {options_.receiveChunkBytes, options_.receiveTurnBytes - socket.turnBytes, left.spaceEnd - left.spaceBegin});
   if (room == 0 && network_.arrived(socket.end) > 0) return Visit::notNow;
+  if (socket.limited && network_.arrived(socket.end) > 0) {
+    const uint32_t allowed = limiter_->mayReceive(slot);
+    if (allowed == 0) {
+      socket.receiving = false;
+      return Visit::nothing;
+    }
+    room = std::min(room, allowed);
+  }
   ++counters_.receives;
   const SimReceived received = network_.read(socket.end, options_.slab.data() + left.spaceBegin, room);
   switch (received.kind) {
@@ -383,6 +393,7 @@ SimEngine::Visit SimEngine::receiveOne(Slot slot, Socket& socket, PollBatch& lef
           .kind = Completion::Kind::received, .socket = slot, .offset = left.spaceBegin, .length = received.bytes};
       left.spaceBegin += received.bytes;
       socket.turnBytes += received.bytes;
+      if (socket.limited) limiter_->received(slot, received.bytes, network_.arrived(socket.end) > 0);
       return Visit::completion;
     case SimReceived::Kind::end:
       socket.receiveOver = true;

@@ -67,6 +67,7 @@ class UringEngine final : public FdEngine {
   Result<Slot> connect(const ConnectSpec& spec) override;
   Result<Slot> adopt(int fd) override;
   void receive(Slot socket, bool on) override;
+  void limitReceive(Slot socket, bool on) override { sockets_[socket].limited = on; }
   SendResult send(Slot socket, const iovec* pieces, int count) override;
   void close(Slot socket, CloseMode mode) override;
   void release(Slot socket) override;
@@ -135,6 +136,7 @@ class UringEngine final : public FdEngine {
   void deliverAsideOf(Slot slot, Output& out);
   void tellEnd(Slot slot, Output& out);
   uint32_t shareLeft(UringSocket& socket) const;
+  uint32_t allowed(Slot slot, uint32_t share);
 
   // uring_accept.cc
   void armAccept(ListenerId id);

@@ -15,7 +15,13 @@ namespace sluice {
 //
 //   receive(on) ─▶ multishot under way ─▶ pieces in the slab ─▶ received
 //                        │                      └─ more than a turn's share ─▶ set aside in the slab ─▶ later polls
+//   limited ─▶ asks for as much as is usual ─▶ what is allowed of it ─▶ received; the rest waits as if stopped
 //   receive(off) ─▶ cancelled ─▶ what still comes ─▶ copied aside, so that no buffer waits for a reader who stopped
+
+namespace {
+// Of a socket whose limit leaves it less: what comes beyond waits in memory of its own.
+constexpr uint32_t minLimitedReceive = 512;
+}  // namespace
 
 void UringEngine::receive(Slot slot, bool on) {
   UringSocket& socket = sockets_[slot];
@@ -42,8 +48,16 @@ void UringEngine::armReceive(Slot slot) {
   ++counters_.receives;
   uring::SubmissionEntry& entry = queue(Operation::receive, slot, uring::opcode::receive, socket.fd);
   entry.flags = uring::entryFlag::selectBuffer;
-  entry.ioprio = uring::operation::receiveMultishot;
   entry.bufferGroup = UringBuffers::group;
+  socket.askedReceive = options_.receiveChunkBytes;
+  if (socket.limited) {
+    const uint32_t usual = limiter_->usualReceive(slot);
+    if (usual < options_.receiveTurnBytes) {
+      entry.length = socket.askedReceive = std::clamp(usual, minLimitedReceive, options_.receiveChunkBytes);
+      return;
+    }
+  }
+  entry.ioprio = uring::operation::receiveMultishot;
   if (extras_.receiveLimit) {
     entry.length = options_.receiveChunkBytes;
     entry.optionLength = options_.receiveTurnBytes;
@@ -137,15 +151,19 @@ void UringEngine::handlePiece(Slot slot, UringBuffers::Piece piece, Output& out)
     socket.unreadLost = true;
     return buffers_.giveBack(piece.offset);
   }
-  const uint32_t left = socket.wanted && !socket.aside ? shareLeft(socket) : 0;
+  const uint32_t left = socket.wanted && !socket.aside ? allowed(slot, shareLeft(socket)) : 0;
   // Where the kernel cannot end a receive after a turn's share, it is told to.
   if (!extras_.receiveLimit && left <= piece.length && socket.receiving) {
     socket.yielding = true;
     cancelReceive(slot);
   }
   const uint32_t share = std::min(left, options_.receiveChunkBytes);
-  if (share >= piece.length) return deliver(slot, piece, out);
+  if (share >= piece.length) {
+    if (socket.limited) limiter_->received(slot, piece.length, piece.length >= socket.askedReceive);
+    return deliver(slot, piece, out);
+  }
   if (share > 0) {
+    if (socket.limited) limiter_->received(slot, share, true);
     buffers_.addReference(piece.offset);
     deliver(slot, {piece.offset, share}, out);
     piece = {piece.offset + share, piece.length - share};
@@ -211,6 +229,16 @@ uint32_t UringEngine::shareLeft(UringSocket& socket) const {
     socket.turnBytes = 0;
   }
   return options_.receiveTurnBytes - std::min(options_.receiveTurnBytes, socket.turnBytes);
+}
+
+// What is under way comes without being asked for. So the limiter is asked when it is there, and what it does not allow
+// is kept as for a reader who stopped.
+uint32_t UringEngine::allowed(Slot slot, uint32_t share) {
+  UringSocket& socket = sockets_[slot];
+  if (!socket.limited || share == 0) return share;
+  const uint32_t allowed = limiter_->mayReceive(slot);
+  if (allowed == 0) socket.wanted = false;
+  return std::min(share, allowed);
 }
 
 void UringEngine::deliver(Slot slot, UringBuffers::Piece piece, Output& out) {
@@ -303,6 +331,8 @@ void UringEngine::deliverAsideOf(Slot slot, Output& out) {
     SetAside::Piece& piece = aside.pieces.front();
     uint32_t length = std::min({piece.length, shareLeft(socket), options_.receiveChunkBytes});
     if (length == 0 || out.full()) return;
+    length = allowed(slot, length);
+    if (length == 0) return copyAside(slot);
     uint32_t offset = piece.offset;
     if (piece.copy) {
       if (!buffers_.borrow(&offset)) return;
@@ -316,6 +346,7 @@ void UringEngine::deliverAsideOf(Slot slot, Output& out) {
     }
     piece.length -= length;
     if (piece.length == 0) aside.pieces.pop_front();
+    if (socket.limited) limiter_->received(slot, length, true);
     deliver(slot, {offset, length}, out);
   }
   if (aside.ended) {

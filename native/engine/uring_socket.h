@@ -26,15 +26,16 @@ struct SetAside {
 
 /// One connection as UringEngine knows it. At most one receive, one send and one connect are under way.
 struct UringSocket {
-  int fd = -1;               // owned
-  uint32_t turn = 0;         // the poll that turnBytes counts for
-  uint32_t turnBytes = 0;    // delivered in it
-  uint32_t askedBytes = 0;   // of the latest send
-  uint32_t pausedTurn = 0;   // the poll after which receive(false) came last
-  bool wanted = false;       // receive(true)
-  bool receiving = false;    // a multishot receive is under way
-  bool cancelling = false;   // and is to end
-  bool receivedAll = false;  // its end or failure was found; never armed again
+  int fd = -1;                // owned
+  uint32_t turn = 0;          // the poll that turnBytes counts for
+  uint32_t turnBytes = 0;     // delivered in it
+  uint32_t askedBytes = 0;    // of the latest send
+  uint32_t askedReceive = 0;  // of the receive under way: at most so much at once
+  uint32_t pausedTurn = 0;    // the poll after which receive(false) came last
+  bool wanted = false;        // receive(true)
+  bool receiving = false;     // a multishot receive is under way
+  bool cancelling = false;    // and is to end
+  bool receivedAll = false;   // its end or failure was found; never armed again
   bool sending = false;
   bool cutShort = false;  // a send was, and the kernel kept the reason to itself
   bool connecting = false;
@@ -46,6 +47,7 @@ struct UringSocket {
   bool starved = false;     // in the engine's list of those without a buffer
   bool toDeliver = false;   // in the engine's list of those with something set aside
   bool isUnix = false;
+  bool limited = false;             // the limiter says how much it may receive
   int failure = 0;                  // errno that ended it for sending: a later end of data is then no clean end
   std::unique_ptr<SetAside> aside;  // only while there is something
   std::unique_ptr<SocketAddress> connectTo;  // only while connecting: the kernel reads it

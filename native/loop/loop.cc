@@ -40,7 +40,7 @@ Result<void> Loop::collect(Deadline deadline) {
   const size_t room = std::min<size_t>(completions_.size(), frame_->room() / 2);
   if (room == 0) return {};
   turns_++;
-  if (frame_->count > 0) deadline = Deadline::now();
+  if (frame_->count > 0 || client_->work()) deadline = Deadline::now();
   deadline.atMs = std::min(deadline.atMs, timers_.nextMs());
   const PollBatch batch{std::span(completions_).first(room), frame_->position, frame_->spaceEnd};
   auto count = engine_->poll(batch, deadline);

@@ -70,7 +70,11 @@ enum PauseReason : uint8_t {
   pausedByStream = 2,
   pausedByQueue = 4,
   pausedWithoutReader = 8,
-  pausedByLayer = 16,  // native code's own: what came is still to be decrypted
+  // JavaScript knows nothing of these:
+  pausedByRate = 16,    // its own bucket is empty
+  pausedByGroup = 32,   // the group has nothing for it
+  pausedForGroup = 64,  // nobody has said yet which group it belongs to
+  pausedByLayer = 128,  // what came is still to be decrypted
 };
 
 }  // namespace sluice

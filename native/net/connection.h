@@ -8,6 +8,7 @@
 #include "buffer/byte_queue.h"
 #include "engine/engine.h"
 #include "loop/records.h"
+#include "net/connection_limit.h"
 #include "net/tls_layer.h"
 
 namespace sluice {
@@ -42,6 +43,7 @@ struct Connection {
   std::unique_ptr<ByteQueue> queue;  // taken from JavaScript, not yet by the kernel; null when empty
   std::unique_ptr<ConnectionTimers> timers;
   std::unique_ptr<TlsLayer> tls;  // the topmost layer; null for plain connections
+  std::unique_ptr<ConnectionLimit> limit;
   uint64_t bytesRead = 0, bytesWritten = 0;
   Error error{};             // why it ends; told with `closed`
   uint32_t tag = 0;          // generation << 8
@@ -59,8 +61,10 @@ struct Connection {
   bool securing : 1 = false;  // a handshake is under way: its bytes are wanted even while nobody reads
 
   bool reading() const {
-    return state == ConnectionState::open && readSide == ReadSide::open && (pauses == 0 || securing);
+    if (state != ConnectionState::open || readSide != ReadSide::open) return false;
+    return pauses == 0 || (securing && (pauses & (pausedByRate | pausedByGroup)) == 0);
   }
+  bool sendHeld() const { return limit && limit->sendHolds != 0; }
   bool live() const { return state == ConnectionState::open || state == ConnectionState::draining; }
 
   /// The only line that writes `state`.

@@ -9,6 +9,7 @@
 #include "base/timer_wheel.h"
 #include "engine/engine.h"
 #include "net/accept_gate.h"
+#include "net/connection_limit.h"
 #include "net/tls_config.h"
 
 namespace sluice {
@@ -19,6 +20,7 @@ struct ConnectionConfig {
   uint32_t lowWaterBytes = 0;
   bool startPaused = false;  // nobody reads yet
   std::shared_ptr<const TlsConfig> tls;
+  RateBinding rate;
 
   bool hasTimeouts() const { return (readTimeoutMs | writeTimeoutMs | halfClosedTimeoutMs) != 0; }
 };

@@ -37,8 +37,10 @@ Network::Network(Loop& loop, void (*wakeLoop)(void*), void* wakeContext)
       defers_(engine_.features().batchedSubmission),
       lends_(engine_.features().lendsReceiveMemory),
       wakeLoop_(wakeLoop),
-      wakeContext_(wakeContext) {
+      wakeContext_(wakeContext),
+      rateMail_(wakeLoop, wakeContext) {
   loop_.setClient(this);
+  engine_.setReceiveLimiter(this);
 }
 
 Network::~Network() {
@@ -90,6 +92,7 @@ Result<Slot> Network::connect(const ConnectSpec& spec, const ConnectionConfig& c
   auto slot = engine_.connect(spec);
   if (!slot) return slot.error();
   Connection& connection = start(*slot, ConnectionState::connecting, config);
+  bindRate(*slot, connection, config.rate, &spec.address);
   if (connectTimeoutMs != 0) {
     timersOf(*slot, connection).stateDeadlineMs = engine_.nowMs() + connectTimeoutMs;
     armTimers(*slot, connection);
@@ -101,6 +104,7 @@ Result<Slot> Network::adopt(int fd, const ConnectionConfig& config) {
   auto slot = engine_.adopt(fd);
   if (!slot) return slot.error();
   Connection& connection = start(*slot, ConnectionState::open, config);
+  bindRate(*slot, connection, config.rate, nullptr);
   if (connection.reading()) engine_.receive(*slot, true);
   return *slot;
 }
@@ -212,6 +216,7 @@ void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, co
   }
   dropStaged(connection);
   if (connection.tls) leaveHandshake(connection);
+  dropLimit(connection);
   engine_.close(slot, mode);
 }
 

@@ -18,7 +18,7 @@ namespace sluice {
 /// operations of JavaScript go in and calls to the engine come out.
 ///
 /// Threads: all calls on the loop's thread, except gateOpened() and gateWanted().
-class Network final : public LoopClient, public GateWaiter {
+class Network final : public LoopClient, public GateWaiter, public ReceiveLimiter {
  public:
   /// `wakeLoop` makes the driver call collect() soon; any thread.
   Network(Loop& loop, void (*wakeLoop)(void*), void* wakeContext);
@@ -49,10 +49,20 @@ class Network final : public LoopClient, public GateWaiter {
   TlsResult<void> startTls(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config);
   /// Handshakes run on `threads` threads of their own from now on; 0 never comes.
   void useHandshakeThreads(uint32_t threads);
+  /// Limits the connection by buckets of its own, or by none: null. Levels go on (LE-10).
+  void setRateLimit(Slot slot, Connection& connection, std::shared_ptr<const RateLimit> limit);
+  /// Makes it a member of another group, or of none: null.
+  void setRateGroup(Slot slot, Connection& connection, std::shared_ptr<RateGroup> group);
+  /// Takes bytes out of its own bucket, or puts negative ones in. False: it has none (LE-30).
+  bool debitRate(Slot slot, Connection& connection, Direction direction, int64_t bytes);
+  RateStanding rateStanding(Connection& connection);
+  /// From now on no group wakes this loop; before its driver goes.
+  void closeRateMail() { rateMail_.close(); }
 
   /// Closes everything at once, for shutdown. Events still come.
   void destroyAll();
-  /// To be called after collect(): serves listeners whose gates have opened.
+  /// To be called after collect(): serves listeners whose gates have opened, and connections whose groups have granted
+  /// them something.
   void serveWaiting();
 
   void onCompletion(const Completion& completion) override;
@@ -61,6 +71,9 @@ class Network final : public LoopClient, public GateWaiter {
   bool work() const override { return !readable_.empty() || !handshakes_.empty(); }
   void gateOpened() override;
   void gateWanted() override;
+  uint32_t mayReceive(Slot slot) override;
+  void received(Slot slot, uint32_t bytes, bool more) override;
+  uint32_t usualReceive(Slot slot) override;
 
   /// Bytes of JavaScript's writes that the kernel has not taken.
   static size_t unsentBytes(const Connection& connection);
@@ -69,7 +82,7 @@ class Network final : public LoopClient, public GateWaiter {
   static const char* syscallName(uint32_t index);
 
  private:
-  enum class TimerKind : uint32_t { connection, listener, script, handshakes };
+  enum class TimerKind : uint32_t { connection, listener, script, limit, group, handshakes };
   struct Staged {
     const uint8_t* data;
     uint32_t length;
@@ -164,6 +177,27 @@ class Network final : public LoopClient, public GateWaiter {
   void forgetListener(std::vector<std::unique_ptr<Listener>>::iterator listener);
   void armListener(Listener& listener, TimeMs inMs);
 
+  // network_limiting.cc
+  void bindRate(Slot slot, Connection& connection, const RateBinding& binding, const SocketAddress* remote);
+  ConnectionLimit& limitOf(Slot slot, Connection& connection);
+  void leaveGroup(ConnectionLimit& limits);
+  void dropIdleLimit(Slot slot, Connection& connection);
+  void dropLimit(Connection& connection);
+  int64_t ownAllowance(ConnectionLimit& limits, Direction direction);
+  int64_t groupAllowance(ConnectionLimit& limits, Direction direction, int64_t wanted);
+  void spend(ConnectionLimit& limits, Direction direction, int64_t bytes);
+  size_t maySend(Connection& connection, size_t wanted);
+  void noteSend(Connection& connection, const SendResult& result, size_t asked);
+  void settleSend(Connection& connection, size_t sent);
+  void releaseSend(Connection& connection);
+  void resumeSending(Slot slot, Connection& connection);
+  void armLimit(Connection& connection);
+  void reviewOwnLimit(Slot slot, Connection& connection);
+  void await(ConnectionLimit& limits, Direction direction, TimeMs serveAtMs);
+  void stopAwaiting(ConnectionLimit& limits, Direction direction);
+  void onGroupTimer(GroupWait& wait);
+  void takeGrants();
+
   static constexpr uint32_t blockSize = 256;
 
   Loop& loop_;
@@ -172,6 +206,9 @@ class Network final : public LoopClient, public GateWaiter {
   const bool lends_;
   void (*const wakeLoop_)(void*);
   void* const wakeContext_;
+  RateMailbox rateMail_;  // before the connections, whose members refer to it
+  std::vector<RateMailbox::Note> rateNotes_;
+  std::unordered_map<RateGroup*, std::unique_ptr<GroupWait>> groupWaits_;  // of groups that somebody here waits for
   std::vector<std::unique_ptr<Connection[]>> blocks_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unordered_map<uint32_t, std::unique_ptr<Timer>> scriptTimers_;

@@ -57,6 +57,7 @@ void Network::onAccepted(const Completion& completion) {
   const Slot slot = completion.socket;
   Connection& connection = start(slot, ConnectionState::open, listener.connections);
   connection.listenerKey = listener.key;
+  bindRate(slot, connection, listener.connections.rate, nullptr);
   listener.accepted++;
   listener.backOffMs = 0;
   if (!listener.gates.empty()) {
@@ -142,6 +143,7 @@ void Network::gateWanted() {
 void Network::serveWaiting() {
   if (pool_) takeBackHandshakes();
   if (!handshakes_.empty()) serveHandshakes();
+  if (!rateMail_.empty()) takeGrants();
   std::vector<Listener*> yielding;
   if (gateWanted_.load(std::memory_order_relaxed) && gateWanted_.exchange(false)) {
     for (auto& listener : listeners_) {

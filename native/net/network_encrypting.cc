@@ -21,7 +21,7 @@ constexpr size_t maxGatheredBytes = 16 * 1024;
 
 size_t Network::WireOut::take(std::span<const uint8_t> bytes) {
   Connection& to = *connection;
-  if (network_.defers_ || to.queue || to.sending) {
+  if (network_.defers_ || to.queue || to.sending || to.limit) {
     if (to.queue && to.queue->sizeBytes() >= maxWireBytes) return 0;
     network_.queueOf(to).append(bytes.data(), static_cast<uint32_t>(bytes.size()));
     return bytes.size();
@@ -57,8 +57,12 @@ bool Network::sendWire(Slot slot, Connection& connection) {
   if (connection.queue && !connection.sending) {
     // One call only: sendQueued() would come back to here.
     iovec pieces[Engine::maxSendPieces];
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, maxWireBytes);
+    size_t most = maxWireBytes;
+    if (connection.limit) most = maySend(connection, std::min(most, connection.queue->sizeBytes()));
+    if (most == 0) return true;  // resumeSending() goes on
+    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
     const SendResult result = engine_.send(slot, pieces, count);
+    if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
     if (result.taken > 0) drainQueue(slot, connection, result.taken);
     if (result.error) {
       onSendFailed(slot, connection, result.error);
@@ -84,7 +88,7 @@ bool Network::encrypt(Slot slot, Connection& connection, std::span<const uint8_t
       failSecure(slot, connection, session.takeError());
       return false;
     }
-    const bool direct = !defers_ && !connection.queue && !connection.sending;
+    const bool direct = !defers_ && !connection.queue && !connection.sending && !connection.limit;
     if (status == TlsStatus::ok && (!direct || wireOut_.scratch.size() < scratchBytes / 2)) continue;
     if (!direct || !sendWire(slot, connection)) return false;
     if (status == TlsStatus::wantInput) return false;

@@ -128,7 +128,9 @@ void Network::flushStaged(Slot slot, Connection& connection) {
       pieces[count++] = {const_cast<uint8_t*>(piece.data), piece.length};
       total += piece.length;
     }
+    if (connection.limit && maySend(connection, total) < total) break;  // sendQueued() sends what may be sent
     const SendResult result = engine_.send(slot, pieces, count);
+    if (connection.limit) noteSend(connection, result, total);
     countTaken(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
     if (result.taken == total) {
@@ -182,8 +184,12 @@ void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
   while (connection.queue && !connection.sending) {
     iovec pieces[Engine::maxSendPieces];
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, defers_ ? deferredSendBytes : SIZE_MAX);
+    size_t most = defers_ ? deferredSendBytes : SIZE_MAX;
+    if (connection.limit) most = std::min(most, maySend(connection, std::min(most, connection.queue->sizeBytes())));
+    if (most == 0) break;  // resumeSending() goes on
+    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
     const SendResult result = engine_.send(slot, pieces, count);
+    if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
     if (result.taken > 0) drainQueue(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
     connection.sending = result.waiting;
@@ -196,6 +202,7 @@ void Network::sendQueued(Slot slot, Connection& connection) {
 
 void Network::onSent(Slot slot, Connection& connection, uint32_t length) {
   connection.sending = false;
+  if (connection.limit) settleSend(connection, length);
   if (length > 0) drainQueue(slot, connection, length);
   if (!connection.live()) return;
   if (connection.tls && !connection.queue) encryptQueued(slot, connection);
@@ -215,6 +222,7 @@ void Network::drainQueue(Slot slot, Connection& connection, size_t bytes) {
 
 // Tells of room, and lets a pending end go out once nothing is before it.
 void Network::afterSending(Slot slot, Connection& connection) {
+  if (connection.limit) releaseSend(connection);
   const size_t left = unsentBytes(connection);
   if (connection.wantDrain && left <= connection.lowWaterBytes) {
     connection.wantDrain = false;
@@ -244,6 +252,7 @@ void Network::endWriting(Slot slot, Connection& connection) {
 // What the peer sent before it went away is still delivered; only then the failure is told (HP-12).
 void Network::onSendFailed(Slot slot, Connection& connection, const Error& error) {
   connection.sending = false;
+  if (connection.limit) settleSend(connection, 0);
   if (connection.securing && onWireFailed(slot, connection)) return;
   connection.writeSide = WriteSide::failed;
   if (!connection.error) connection.error = error;

@@ -39,7 +39,8 @@ void eachBound(const Connection& connection, const ConnectionTimers& timers, Vis
   if (timers.readTimeoutMs != 0 && !timers.readTold && connection.reading()) {
     visit(Bound{timers.lastReadMs + timers.readTimeoutMs, TimeoutKind::read});
   }
-  if (timers.writeTimeoutMs != 0 && !timers.writeTold && connection.live() && connection.queue) {
+  if (timers.writeTimeoutMs != 0 && !timers.writeTold && connection.live() && connection.queue &&
+      !connection.sendHeld()) {
     visit(Bound{timers.lastWriteMs + timers.writeTimeoutMs, TimeoutKind::write});
   }
   if (timers.halfClosedTimeoutMs != 0 && !timers.halfClosedTold && timers.halfClosedSinceMs != 0) {
@@ -109,6 +110,8 @@ void Network::onTimer(Timer& timer) {
         if (listener->key == id) serveWaitingHandshakes(*listener);
       }
       break;
+    case TimerKind::limit: reviewOwnLimit(id, at(id)); break;
+    case TimerKind::group: onGroupTimer(static_cast<GroupWait&>(timer)); break;
     case TimerKind::script:
       loop_.emit(EventType::timer, 0, id);
       scriptTimers_.erase(id);

@@ -26,8 +26,56 @@ export interface NativeEngineFeatures {
   unixSockets: boolean
 }
 
+/** Bytes per tick; a direction without a rate has no limit. */
+export interface NativeRateLimit {
+  readRate?: number
+  readBurst?: number
+  writeRate?: number
+  writeBurst?: number
+  tickMs: number
+}
+
+/** Handles; opaque. */
+export type NativeRateGroup = object
+export type NativeRateGroupMap = object
+
+/** How a connection stands; a level or allowance without a limit is the largest number of native code. */
+export interface NativeRateStanding {
+  readLevel: number
+  writeLevel: number
+  maxToRead: number
+  maxToWrite: number
+  readHeldByLimit: boolean
+  readHeldByGroup: boolean
+  writeHeldByLimit: boolean
+  writeHeldByGroup: boolean
+}
+
+export interface NativeRateGroupStats {
+  members: number
+  readLevel: number
+  writeLevel: number
+  totalRead: number
+  totalWritten: number
+  readPerSecond: number
+  writtenPerSecond: number
+  waitingToRead: number
+  waitingToWrite: number
+  /** 1 while members are served in turn. */
+  readScarce: number
+  writeScarce: number
+  tick: number
+  refills: number
+  minShare: number
+}
+
 /** What a new connection starts with; times in milliseconds, 0 for none. */
 export interface NativeConnectionConfig {
+  rateLimit?: NativeRateLimit
+  rateGroup?: NativeRateGroup
+  rateGroups?: NativeRateGroupMap
+  /** Reads nothing before setRateGroup(). */
+  rateGroupFollows?: boolean
   readTimeoutMs: number
   writeTimeoutMs: number
   halfClosedTimeoutMs: number
@@ -271,6 +319,12 @@ export interface NativeChannel {
   tlsOwnCertificate(slot: number, tag: number): Buffer | undefined
   tlsOcspResponse(slot: number, tag: number): Buffer | undefined
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
+  setRateLimit(slot: number, tag: number, limit: NativeRateLimit | undefined): void
+  setRateGroup(slot: number, tag: number, group: NativeRateGroup | undefined): void
+  /** Direction 0 is reading, 1 writing. False without a limit of its own. */
+  debitRate(slot: number, tag: number, direction: 0 | 1, bytes: number): boolean
+  /** Undefined once it is gone. */
+  rateStanding(slot: number, tag: number): NativeRateStanding | undefined
   setOptions(slot: number, tag: number, options: { options: NativeSocketOptions }): NativeFailure | undefined
   tcpInfo(slot: number, tag: number): Record<string, number> | NativeFailure
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
@@ -286,6 +340,20 @@ interface NativeBinding {
   Channel: new () => NativeChannel
   engines(): NativeEngineInfo[]
   createGate(maxConnections: number, maxConnectionsPerSecond: number, sharers: number): NativeGate
+  // Rate groups belong to no loop. `nowMs` is left out where the system's clock counts.
+  createRateGroup(limit: NativeRateLimit, minShare: number, parent: NativeRateGroup | undefined): NativeRateGroup
+  restartRateGroupClock(group: NativeRateGroup, nowMs: number): void
+  configureRateGroup(group: NativeRateGroup, limit: NativeRateLimit, minShare: number, nowMs: number | undefined): void
+  debitRateGroup(group: NativeRateGroup, direction: 0 | 1, bytes: number, nowMs: number | undefined): void
+  rateGroupStats(group: NativeRateGroup, nowMs: number | undefined): NativeRateGroupStats
+  resetRateGroupTotals(group: NativeRateGroup): void
+  dissolveRateGroup(group: NativeRateGroup): void
+  createRateGroupMap(limit: NativeRateLimit, minShare: number, parent: NativeRateGroup | undefined): NativeRateGroupMap
+  rateGroupOfMap(map: NativeRateGroupMap, key: string, nowMs: number | undefined): NativeRateGroup
+  configureRateGroupMap(
+    ...args: [map: NativeRateGroupMap, limit: NativeRateLimit, minShare: number, nowMs: number | undefined]
+  ): void
+  rateGroupMapSize(map: NativeRateGroupMap, nowMs: number | undefined): number
   resolve(
     host: string,
     family: 0 | 4 | 6,

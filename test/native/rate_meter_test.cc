@@ -75,3 +75,19 @@ TEST("other periods count likewise") {
   meter.add(start, 10);
   CHECK_EQ(meter.rate(start + 150), 5u);
 }
+
+TEST("overshoot is what lies beyond a steady pace, and 0 once the period is over (HP-65)") {
+  RateMeter meter = meterAt(start, 10);
+  CHECK_EQ(meter.overshoot(start, 10), 10u);
+  CHECK_EQ(meter.overshoot(start + 500, 10), 5u);
+  CHECK_EQ(meter.overshoot(start + 1000, 10), 0u);
+  CHECK_EQ(meter.overshoot(start + 1001, 1), 0u);
+  CHECK_EQ(RateMeter().overshoot(start, 10), 0u);
+}
+
+TEST("a single event is shown as one until it is forgotten, and does not flap (HP-62)") {
+  RateMeter meter = meterAt(start, 1);
+  CHECK_EQ(meter.shown(start + 1100), 1u);
+  CHECK_EQ(meter.rate(start + 1100), 0u);
+  CHECK_EQ(meter.shown(start + 2000), 0u);
+}
