@@ -597,8 +597,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.hold &= ~securing
     const { stash } = this.extras
     const early = stash.some(({ type }) => type === eventData)
-    if (early && this.extras.secured?.tls.discardPlaintext !== true) {
-      this.destroy(new SluiceError('PLAINTEXT_BEFORE_TLS', { phase: 'tls', ...this.knownRemote() }))
+    const { secured } = this.extras
+    if (early && secured?.tls.discardPlaintext !== true) {
+      // Who was connected to for TLS should have waited for our hello.
+      const name = secured === undefined ? 'TLS_NOT_TLS' : 'PLAINTEXT_BEFORE_TLS'
+      const where = extras.get(this)?.target ?? this.knownRemote()
+      this.destroy(new SluiceError(name, { phase: 'handshake', ...where }))
       return
     }
     if (early) this.extras.stash = stash.filter(({ type }) => type !== eventData)
@@ -665,7 +669,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       })
       return
     }
-    known?.secured?.reject(error ?? new SluiceError('CLOSED', { phase: 'tls' }))
+    known?.secured?.reject(error ?? new SluiceError('CLOSED', { phase: 'handshake' }))
     known?.drained.splice(0).forEach((wake) => {
       wake()
     })

@@ -549,7 +549,6 @@ export function tlsError(failure: NativeTlsFailure, facts: ErrorFacts = {}): Slu
   const { meaning } = errorTable[name]
   const what = text.startsWith(meaning) ? text : text === '' ? meaning : `${meaning} (${text})`
   return new SluiceError(name, {
-    phase: phaseOfStage[stage],
     option: option || undefined,
     detail: option === '' ? what : `option "${facts.option ?? option}": ${what}`,
     reason: reason || undefined,
@@ -557,6 +556,7 @@ export function tlsError(failure: NativeTlsFailure, facts: ErrorFacts = {}): Slu
     verifyCode: verifyCode || undefined,
     alert: alert < 0 ? undefined : alert,
     ...facts,
+    phase: phaseOfStage[stage] ?? facts.phase,
   })
 }
 

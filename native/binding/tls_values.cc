@@ -71,6 +71,7 @@ void readProtocol(const Napi::Object& object, TlsOptions& options) {
 void readSessions(const Napi::Object& object, TlsOptions& options) {
   options.tickets = flag(object, "tickets");
   options.ticketKeys = handleOf<TlsTicketKeys>(object.Get("ticketKeys"));
+  options.ticketCount = number(object, "ticketCount");
   options.sessionTimeoutS = number(object, "sessionTimeoutS");
   options.sessionCacheCount = number(object, "sessionCacheCount");
   options.sessionIdContext = text(object, "sessionIdContext");

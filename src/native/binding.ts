@@ -164,6 +164,7 @@ export interface NativeTlsOptions {
   alpn: string[]
   tickets: boolean
   ticketKeys: NativeTicketKeys | undefined
+  ticketCount: number
   sessionTimeoutS: number
   sessionCacheCount: number
   sessionIdContext: string

@@ -167,7 +167,7 @@ export interface CrlOptions {
 
 const crlShape = {
   authority: nested(issuerShape),
-  revoked: oneOrMore(pem()),
+  revoked: oneOrMore(pem(), 0),
   days: integer({ min: -36_500, max: 36_500, default: 30 }),
 } satisfies { [K in keyof Required<CrlOptions>]: unknown }
 

@@ -31,6 +31,7 @@ export function nativeServerOptions(options: ServerOptions, nameOf: NameOf): Nat
     alpn: options.alpn ?? options.ALPNProtocols ?? [],
     ticketKeys:
       options.ticketKeys === undefined ? undefined : TlsTicketKeys.of(options.ticketKeys, nameOf('ticketKeys')).native,
+    ticketCount: options.ticketCount,
     sessionCacheCount: options.sessionCacheCount,
     sessionIdContext: options.sessionIdContext ?? '',
     clientSessions: undefined,
@@ -53,6 +54,7 @@ export function nativeClientOptions(options: ClientOptions, nameOf: NameOf): Nat
     honorCipherOrder: false,
     alpn: [], // of the connection
     ticketKeys: undefined,
+    ticketCount: 0,
     sessionCacheCount: 0,
     sessionIdContext: '',
     clientSessions: sessionsOf(options.sessions, nameOf('sessions')),

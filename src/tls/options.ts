@@ -137,6 +137,8 @@ export interface TlsServerOptions extends TlsOptions {
   honorCipherOrder?: boolean
   /** Keys of tickets, shared with other contexts and threads; or their bytes. Default: random ones of its own. */
   ticketKeys?: TlsTicketKeys | Uint8Array | Uint8Array[]
+  /** TLS 1.3: tickets given out after a full handshake, each good for one connection. Default 2. */
+  ticketCount?: number
   /** Sessions that the server remembers itself, for clients without tickets. Default 20 000. Source: HP-89. */
   sessionCacheCount?: number
   /** Sessions are good for contexts with the same one. Default: derived from what decides about clients. */
@@ -329,6 +331,7 @@ const serverPolicyShape = {
   requestCert: optional(boolean()),
   honorCipherOrder: boolean({ default: false }),
   ticketKeys: anything(),
+  ticketCount: integer({ min: 0, max: 100, default: 2 }),
   sessionCacheCount: count(20_000),
   sessionIdContext: optional(string({ maxLength: 1024 })),
   ocsp: optional(bytes()),

@@ -28,13 +28,13 @@ export function bytes(): Parser<Uint8Array> {
   }
 }
 
-/** One, or a list of at least one; either way a list comes out. Items of a list are named `option[i]`. */
-export function oneOrMore<T>(of: Parser<T>): OptionalParser<T[] | undefined> {
+/** One, or a list of at least `min`; either way a list comes out. Items of a list are named `option[i]`. */
+export function oneOrMore<T>(of: Parser<T>, min: 0 | 1 = 1): OptionalParser<T[] | undefined> {
   return optional({
     allowed: `${of.allowed}, or a list of such`,
     parse(value, option) {
       if (!Array.isArray(value)) return [of.parse(value, option)]
-      if (value.length === 0) throw expected('a list that is not empty', value, option)
+      if (value.length < min) throw expected('a list that is not empty', value, option)
       return value.map((item, i) => of.parse(item, `${option}[${i}]`))
     },
   })
