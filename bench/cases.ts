@@ -5,8 +5,9 @@ export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay'
 
 /** A bar to reach: the value of `server` is at most `atMost` × that of `against`, or `atMost` alone. */
 export interface Target {
-  readonly via: 'handlers' | 'duplex'
-  readonly against?: 'node:net' | 'c-epoll'
+  readonly via: 'handlers' | 'duplex' | 'limits'
+  /** `'unlimited'`: the same server without limits. */
+  readonly against?: 'node:net' | 'c-epoll' | 'unlimited'
   readonly atMost: number
 }
 
@@ -32,11 +33,17 @@ const handlers = 'handlers'
 /** All cases, in the order they are run and shown. */
 export const cases: readonly BenchCase[] = [
   echo(1, 64, 1, [nodeNet(0.75)]),
-  echo(64, 64, 1, [nodeNet(0.45), cEpoll(1.1), { via: 'duplex', against: 'node:net', atMost: 0.5 }], true),
-  echo(64, 64, 16, [nodeNet(0.48), cEpoll(1.15)], true),
+  echo(
+    64,
+    64,
+    1,
+    [nodeNet(0.45), cEpoll(1.1), { via: 'duplex', against: 'node:net', atMost: 0.5 }, limits(1.03)],
+    true,
+  ),
+  echo(64, 64, 16, [nodeNet(0.48), cEpoll(1.15), limits(1.03)], true),
   echo(1000, 64, 1, [nodeNet(0.36), cEpoll(1.05)]),
   echo(64, 1024, 1),
-  echo(64, 16 * 1024, 1, [nodeNet(0.36), cEpoll(1.15)], true),
+  echo(64, 16 * 1024, 1, [nodeNet(0.36), cEpoll(1.15), limits(1.03)], true),
   echo(16, 256 * 1024, 1, [nodeNet(0.45), cEpoll(1.25)]),
   {
     name: 'bulk-in',
@@ -122,6 +129,10 @@ function spelled(bytes: number): string {
 
 function nodeNet(atMost: number): Target {
   return { via: handlers, against: 'node:net', atMost }
+}
+
+function limits(atMost: number): Target {
+  return { via: 'limits', against: 'unlimited', atMost }
 }
 
 function cEpoll(atMost: number): Target {

@@ -14,6 +14,8 @@ export interface Competitor {
   readonly command?: readonly string[]
   /** Why it cannot, for people. */
   readonly reason?: string
+  /** The server that it is without limits. */
+  readonly unlimited?: string
   /** Which targets are meant for it. */
   readonly targets?: Target['via']
   /** One of the servers of `--quick`. */
@@ -23,6 +25,7 @@ export interface Competitor {
 }
 
 const nothing: readonly CaseKind[] = []
+const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay']
 
 /** All servers, in the order they are shown. `engine` leaves out sluice on any other engine. */
 export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
@@ -84,7 +87,16 @@ function sluice(only: string | undefined): Competitor[] {
       targets: 'duplex' as const,
       quick: name === preferred,
     }
-    return name === 'poll' ? [inline, threads] : [inline, threads, duplex]
+    const limited = {
+      ...common,
+      id: `sluice-${name}-limits`,
+      title: `sluice, ${name}, limits not reached`,
+      command: command('--limit', 'unreached'),
+      targets: 'limits' as const,
+      unlimited: inline.id,
+      without: onlyEcho,
+    }
+    return name === 'poll' ? [inline, threads] : [inline, threads, duplex, limited]
   })
 }
 

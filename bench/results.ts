@@ -98,7 +98,8 @@ export function summarise(bench: BenchCase, competitors: readonly Competitor[], 
   const cEpoll = bench.kind === 'idle' ? undefined : medianValue('c-epoll')
   const servers = competitors.flatMap((competitor) => {
     const measured = rounds.get(competitor.id) ?? []
-    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, nodeNet, cEpoll)]
+    const unlimited = competitor.unlimited && medianValue(competitor.unlimited)
+    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, { nodeNet, cEpoll, unlimited })]
   })
   const { name, title, kind, connections, bytes, depth, unit } = bench
   return { name, title, kind, connections, bytes, depth, unit, servers }
@@ -108,13 +109,13 @@ function summariseServer(
   bench: BenchCase,
   competitor: Competitor,
   rounds: readonly Round[],
-  nodeNet: number | undefined,
-  cEpoll: number | undefined,
+  { nodeNet, cEpoll, unlimited }: { nodeNet?: number; cEpoll?: number; unlimited?: number | '' },
 ): ServerResult {
   const value = spreadOf(rounds.map((round) => round.value))
   const ofNodeNet = ratio(value.median, nodeNet)
   const ofCEpoll = ratio(value.median, cEpoll)
-  const ratioFor = { 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median }
+  const ofUnlimited = ratio(value.median, unlimited || undefined)
+  const ratioFor = { 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, unlimited: ofUnlimited, alone: value.median }
   const perSecond = (count: (round: Round) => number) =>
     medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
   return {

@@ -6,6 +6,8 @@ export interface ServerOptions {
   readonly engine?: string
   readonly threads: number
   readonly via: 'handlers' | 'duplex'
+  /** Bytes per second of all connections together, or that limits are to be there and never reached. */
+  readonly limit?: number | 'unreached'
 }
 
 /** Reads `--name value` pairs. They come from the runner alone, so nothing is checked. */
@@ -20,7 +22,13 @@ export function serverOptions(): ServerOptions {
     engine: option('engine', 'auto'),
     threads: Number(option('threads', '0')),
     via: option('via', 'handlers') as ServerOptions['via'],
+    limit: limitOf(option('limit', '')),
   }
+}
+
+function limitOf(text: string): ServerOptions['limit'] {
+  if (text === '') return undefined
+  return text === 'unreached' ? text : Number(text)
 }
 
 /** Prints the line the runner waits for, and answers its questions until it goes away. */

@@ -1,10 +1,17 @@
 // sluice itself, by handlers or under Node's streams.
 import type { Duplex } from 'node:stream'
-import { type Connection, type ConnectionHandlers, Runtime } from 'sluice'
+import {
+  type Connection,
+  type ConnectionHandlers,
+  type ConnectionOptions,
+  RateLimit,
+  RateLimitGroup,
+  Runtime,
+} from 'sluice'
 import { chargenChunk } from '../chargen.js'
 import { announce, serverOptions } from './service.js'
 
-const { service, engine, threads, via } = serverOptions()
+const { service, engine, threads, via, limit } = serverOptions()
 const chunk = chargenChunk()
 
 const byHandlers: Record<string, ConnectionHandlers> = {
@@ -51,10 +58,20 @@ function serveDuplex(connection: Connection): void {
   byDuplex[service]!(stream)
 }
 
+// process > listener > connection, as one would have them.
+function limits(): ConnectionOptions {
+  if (limit === undefined) return {}
+  const rate = RateLimit.bytesPerSecond(limit === 'unreached' ? '1 TB' : limit)
+  if (limit !== 'unreached') return { rateLimitGroup: new RateLimitGroup({ limit: rate }) }
+  const parent = new RateLimitGroup({ limit: rate })
+  return { rateLimit: rate, rateLimitGroup: new RateLimitGroup({ limit: rate, parent }) }
+}
+
 async function main(): Promise<void> {
   const runtime = new Runtime({ engine: engine as 'auto', threads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
-  const listener = await runtime.listen({ port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true }, handlers)
+  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, ...limits() }
+  const listener = await runtime.listen(options, handlers)
   announce((listener.address as { port: number }).port)
 }
 
