@@ -75,7 +75,7 @@ export class Channel {
   /** Whom to tell when a reference is not needed any more. */
   private readonly lent = new Map<number, () => void>()
   private readonly timers = new Map<number, () => void>()
-  private readonly debug: boolean
+  readonly debug: boolean
   private readonly flushStaged = () => this.flush()
   /** The view being handed to a handler, and where it lies: writing it back needs no look at its buffer. */
   private view: Uint8Array | undefined
@@ -352,6 +352,11 @@ export class Channel {
     if (this.control[controlOpCount] !== 0 && !this.closed) this.native.flush()
   }
 
+  /** The same, unless native code takes what is staged by itself, at the end of the turn. */
+  flushOutsideTurn(): void {
+    if (this.control[controlInTurn] === 0) this.flush()
+  }
+
   // ---- Time
 
   /** The loop's clock, virtual in the simulated engine. */
@@ -429,6 +434,7 @@ const unattended: ConnectionSettings = {
   highWaterBytes: 1,
   lowWaterBytes: 0,
   hardLimitBytes: 1,
+  filters: undefined,
   gone: undefined,
 }
 

@@ -302,6 +302,11 @@ export class ConnectionDuplex extends Duplex {
     else this.connection.destroy(error instanceof SluiceError ? error : undefined)
   }
 
+  /** @internal A stream ends as a whole. */
+  directionFailed(error: SluiceError): void {
+    guarded(() => void this.destroy(error))
+  }
+
   /** @internal The connection is gone. */
   connectionClosed(error: SluiceError | undefined): void {
     this.over = true

@@ -138,6 +138,23 @@ export const errorTable = {
     meaning: 'the peer sent what is no frame',
     advice: 'The text says what is wrong: too long (`maxBytes`), malformed, or cut off by the end. End the connection.',
   },
+  FILTER_FAILED: {
+    meaning: 'a filter failed',
+    advice:
+      'What it got is not what it expects, e.g. no compressed data, or cut off. Only its own direction was ended.',
+  },
+  FILTER_THREW: {
+    meaning: 'a filter threw',
+    advice: '`cause` is what it threw. Only its own direction was ended.',
+  },
+  FILTER_RESULT: {
+    meaning: 'a filter did not answer as filters do',
+    advice: "It must return 'ok', 'needMore' or 'error'. Only its own direction was ended.",
+  },
+  FILTER_EXPANSION: {
+    meaning: 'a filter made too much of what it got',
+    advice: 'The peer may mean harm (a "zip bomb"); `maxExpansion` of the filter is the bound.',
+  },
   HANDLER_THREW: {
     meaning: 'a handler threw',
     advice: '`cause` is what it threw. Only its own connection was ended.',

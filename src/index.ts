@@ -10,6 +10,16 @@ export { connect, listen } from './default-runtime.js'
 export type { ConnectionDuplex } from './duplex.js'
 export { type EngineFeatures, type EngineInfo, type EngineName, engines } from './engines.js'
 export { type ErrorPhase, errorTable, SluiceError, type SluiceErrorCode } from './errors.js'
+export { brotli, type CompressionOptions, deflate, deflateRaw, gzip, zstd } from './filter/compression.js'
+export type {
+  Filter,
+  FilterFunction,
+  FilterOptions,
+  FilterResult,
+  FilterStep,
+  FlushMode,
+  TransformSource,
+} from './filter/filter.js'
 export { AsyncFrameReader } from './framing/async-frame-reader.js'
 export { type FrameLimits, FrameReader, type LineOptions } from './framing/frame-reader.js'
 export { FrameWriter, type LengthPrefix } from './framing/frame-writer.js'

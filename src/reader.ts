@@ -63,6 +63,11 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
     this.finish(error)
   }
 
+  /** @internal Reading has failed, or writing has, which is the writer's affair. */
+  directionFailed(error: SluiceError): void {
+    if (error.phase === 'read') this.finish(error)
+  }
+
   /** @internal */
   take(bytes: Uint8Array): void {
     if (this.ended) return
@@ -90,6 +95,7 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
       } else if (error !== undefined) {
         this.error = undefined
         reject(error)
+        if (!this.connection.settings.allowHalfOpen) this.connection.end()
       } else {
         resolve(done)
         if (!this.connection.settings.allowHalfOpen) this.connection.end()

@@ -230,6 +230,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
+    if (settings.filters !== undefined) connection.filter(settings.filters(connection))
     return connection as Connection<Data>
   }
 

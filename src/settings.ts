@@ -1,6 +1,8 @@
+import type { Connection } from './connection.js'
+import type { Filter } from './filter/filter.js'
 import type { ConnectionHandlers } from './handlers.js'
 import type { NativeConnectionConfig } from './native/binding.js'
-import { boolean, expected, integer, milliseconds, type Shape, withDefault } from './options.js'
+import { boolean, expected, fn, integer, milliseconds, optional, type Shape, withDefault } from './options.js'
 import { type SocketOptions, socketOptions } from './socket-options.js'
 
 const maxBytes = 1_073_741_824
@@ -21,6 +23,8 @@ export interface ConnectionOptions extends SocketOptions {
   writeTimeoutMs?: number
   /** Bound on the time between the end of one direction and that of the other. Default 0: none. Source: HP-104. */
   halfClosedTimeoutMs?: number
+  /** Called for each new connection, before its `open`: the filters it begins with, see `Connection.filter()`. */
+  filters?: (connection: Connection) => Filter | readonly Filter[]
 }
 
 const timeout = () => withDefault(milliseconds(), 0)
@@ -34,6 +38,7 @@ const flowOptions = {
   readTimeoutMs: timeout(),
   writeTimeoutMs: timeout(),
   halfClosedTimeoutMs: timeout(),
+  filters: optional(fn<NonNullable<ConnectionOptions['filters']>>()),
 } satisfies Shape<Omit<ConnectionOptions, keyof SocketOptions>>
 
 export const connectionOptions = {
@@ -70,17 +75,19 @@ export interface ConnectionSettings {
   highWaterBytes: number
   lowWaterBytes: number
   hardLimitBytes: number
+  filters: ConnectionOptions['filters']
   /** Called when one of these connections is gone, after its handlers. */
   gone: (() => void) | undefined
 }
 
 /** Separates what JavaScript looks at from what native code does. */
 export function settingsOf(
-  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>>,
+  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>> &
+    Pick<ConnectionOptions, 'filters'>,
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
-  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes } = options
-  return { handlers, allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, gone: undefined }
+  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, filters } = options
+  return { handlers, allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, filters, gone: undefined }
 }
 
 export function nativeConfigOf(

@@ -88,6 +88,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("pausedByStream", pausedByStream);
   set("pausedByQueue", pausedByQueue);
   set("pausedWithoutReader", pausedWithoutReader);
+  set("pausedByFilter", pausedByFilter);
   set("maxSlots", maxSlots);
   return numbers;
 }
