@@ -20,6 +20,8 @@ class Link {
   wave = 0
   /** Nothing to do until something changes. */
   blocked = true
+  /** Its step has news. */
+  woken = false
   /** It has left what is in `source`, and wants more. */
   starved = false
   isDone = false
@@ -37,13 +39,15 @@ class Link {
     } else {
       this.step = new TransformStep(own, filter, direction, () => {
         this.blocked = false
+        this.woken = true
         wake()
       })
     }
   }
 
   get isDue(): boolean {
-    return !this.blocked && (this.source.sizeBytes > 0 || this.step.readyBytes > 0 || this.mode !== 'normal')
+    if (this.blocked) return false
+    return this.woken || this.source.sizeBytes > 0 || this.step.readyBytes > 0 || this.mode !== 'normal'
   }
 
   /** Bytes that will move on by themselves: what a filter has left to itself is its own affair. */
@@ -259,6 +263,7 @@ export class FilterChain {
     const sourceBefore = source.sizeBytes
     const destinationBefore = destination.sizeBytes
     link.blocked = true
+    link.woken = false
     link.starved = false
     this.isStepping = true
     let result: ReturnType<Step['run']>

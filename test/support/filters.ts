@@ -1,6 +1,5 @@
 import { Transform } from 'node:stream'
 import type { ByteQueue, Filter, FilterFunction } from 'sluice'
-import { FrameReader, FrameWriter } from 'sluice'
 
 /** Lets everything pass, piece by piece. */
 export const pass: FilterFunction = (source, destination, limitBytes) =>
@@ -20,21 +19,23 @@ export function scramble(seed: number): Filter {
   return { name: 'scramble', input: step(), output: step() }
 }
 
-/** Whatever is written at once becomes one frame; frames are read whole. */
+/** Whatever is written at once becomes one frame, of 16 KiB at most; frames are read whole. */
 export function frames(): Filter {
   return {
     name: 'frames',
     output(source, destination) {
       if (source.sizeBytes === 0) return 'needMore'
-      const writer = new FrameWriter()
-      writer.lengthPrefixed(source.read(), 'u32')
-      destination.appendFrom(writer.queue)
+      const length = Buffer.alloc(4)
+      length.writeUInt32BE(Math.min(source.sizeBytes, 16_384))
+      destination.append(length)
+      destination.appendFrom(source, 16_384)
       return 'ok'
     },
     input(source, destination) {
-      const frame = new FrameReader(source).lengthPrefixed('u32')
-      if (frame === undefined) return 'needMore'
-      destination.append(frame)
+      const length = Buffer.alloc(4)
+      if (source.copyOut(length) < 4 || source.sizeBytes < 4 + length.readUInt32BE()) return 'needMore'
+      source.drain(4)
+      destination.appendFrom(source, length.readUInt32BE())
       return 'ok'
     },
   }
