@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import type { ByteQueue } from './byte-queue/queue.js'
 import type { Channel } from './channel.js'
 import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
@@ -6,6 +7,7 @@ import { type ErrorFacts, type ErrorName, nativeError, SluiceError } from './err
 import { checkFilter, type Filter, type FilterOptions, type FlushMode } from './filter/filter.js'
 import { FilterStack } from './filter/stack.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
+import { type ConnectionInput, inputFor, inputOf } from './input.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
 import { expected, oneOf, parse } from './options.js'
@@ -16,11 +18,14 @@ import {
   type ConnectionTimeouts,
   closeOptions,
   connectionTimeouts,
+  priorityOption,
+  type ReadWaterMarks,
+  readWaterMarks,
 } from './settings.js'
 import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
 import { connectionWebStreams } from './web-streams.js'
 
-const { eventData, pausedByFilter, pausedByUser, pausedWithoutReader, wantDrainFlag } = records
+const { eventData, pausedByFilter, pausedByQueue, pausedByUser, pausedWithoutReader, wantDrainFlag } = records
 
 // Bits of `flags`.
 const connecting = 1
@@ -294,6 +299,43 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return (this.hold & pausedByUser) !== 0
   }
 
+  /**
+   * What has been collected for the `readable` handler and not taken yet.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_ARGUMENT` without that handler: nothing is collected then.
+   */
+  get input(): ByteQueue {
+    return this.requireInput().queue
+  }
+
+  /**
+   * Changes from how much on the `readable` handler is called, and at how much reading rests. Where as much as the new
+   * low mark is there already, the handler is called soon.
+   */
+  setReadWaterMarks(marks: ReadWaterMarks): void {
+    const parsed = parse(readWaterMarks, marks)
+    const input = this.requireInput()
+    const { lowWaterBytes = input.waterMarks.lowWaterBytes, highWaterBytes = input.waterMarks.highWaterBytes } = parsed
+    if (lowWaterBytes > highWaterBytes)
+      throw expected(`at most "highWaterBytes", ${highWaterBytes}`, lowWaterBytes, 'lowWaterBytes')
+    input.waterMarks = { lowWaterBytes, highWaterBytes }
+  }
+
+  private requireInput(): ConnectionInput {
+    if (this.settings.handlers?.readable !== undefined) return inputFor(this as Connection)
+    throw new SluiceError('INVALID_ARGUMENT', { detail: 'nothing is collected without a "readable" handler' })
+  }
+
+  /** @internal Whether what arrives goes to the handlers it began with. */
+  get isReadByHandlers(): boolean {
+    return this.sink === undefined && (this.hold & deaf) === 0 && (this.flags & closed) === 0
+  }
+
+  /** @internal */
+  tellReadable(input: ByteQueue): void {
+    this.upper.readable?.(this as never, input)
+  }
+
   /** @internal */
   pauseFor(reason: number): void {
     if ((this.hold & (reason | deaf)) !== 0) return
@@ -308,6 +350,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opResume | this.tag, this.slot, reason, 0)
     if (this.hold === stashed) queueMicrotask(() => this.unstash())
     if (reason !== pausedByFilter && (this.flags & filtered) !== 0) this.filters!.resumed()
+    if (reason === pausedByUser && this.settings.handlers?.readable !== undefined) inputOf(this)?.resumed()
   }
 
   /** @internal Whether a `closed` has to wait for events that are still to be delivered; a failure does not. */
@@ -320,6 +363,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if ((this.hold & deaf) !== 0) return
     this.hold |= stashed
     this.extras.stash.push(event)
+  }
+
+  // What has been collected for somebody who reads no more comes again, and after it the end if that was told already.
+  private putBack(bytes: Buffer): void {
+    const hadEnded = this.hasPeerEnded
+    this.flags &= ~peerEnded
+    if ((this.flags & filtered) !== 0) {
+      this.filters!.putBack(bytes)
+      return
+    }
+    this.hold |= stashed
+    const { stash } = this.extras
+    if (hadEnded) stash.unshift({ type: records.eventEnd, a: 0 })
+    stash.unshift({ type: eventData, a: 0, bytes })
+    queueMicrotask(() => this.unstash())
   }
 
   private unstash(): void {
@@ -339,7 +397,8 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Batches of chunks, each chunk owned by whoever reads it. Reading goes no further ahead than `highWaterBytes`.
+   * Batches of chunks, each chunk owned by whoever reads it. Reading goes no further ahead than
+   * `readHighWaterBytes`.
    * Leaving the loop early destroys the connection.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array[]> {
@@ -363,10 +422,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
         detail: 'the connection is being read by another stream or iterator',
       })
     }
+    const unread = this.settings.handlers?.readable && inputOf(this)?.takeAll()
     this.sink = sink
     if ((this.flags & filtered) !== 0) this.filters!.upper = handlers
     else this.handlers = handlers
-    this.resumeFor(pausedWithoutReader)
+    if (unread !== undefined && unread.length > 0 && (this.flags & closed) === 0) this.putBack(unread)
+    this.resumeFor(pausedWithoutReader | pausedByQueue)
   }
 
   // ---- Filters
@@ -587,6 +648,19 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   // ---- Settings
 
+  /**
+   * Whose events are handled first, −100 to 100: within what a turn brings, those of higher priority. May be changed at
+   * any time, and counts from the next turn on. Default: as its listener or connect() had it, 0.
+   */
+  get priority(): number {
+    return (this.flags & closed) !== 0 ? this.settings.priority : this.channel.priorityOf(this.slot)
+  }
+
+  set priority(priority: number) {
+    priorityOption.parse(priority, 'priority')
+    if ((this.flags & closed) === 0) this.channel.setPriority(this.slot, priority)
+  }
+
   /** Replaces the bounds on idle and half-closed time; what is left out becomes 0, none. */
   setTimeouts(bounds: ConnectionTimeouts): void {
     const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs } = parse(connectionTimeouts, bounds)
@@ -650,11 +724,11 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.flags &= ~connecting
     attempt?.resolve()
     this.extras.connected = undefined
-    this.opened()
+    this.begin()
   }
 
   /** @internal It is there: its first event. */
-  opened(): void {
+  begin(): void {
     const { filters, handlers } = this.settings
     if (filters !== undefined) this.filter(filters(this as never))
     handlers?.open?.(this as never)

@@ -128,10 +128,10 @@ export class ConnectionDuplex extends Duplex {
 
   /** @throws {SluiceError} `ERR_SLUICE_INVALID_ARGUMENT` when something else reads the connection already. */
   constructor(connection: Connection) {
-    const { allowHalfOpen, highWaterBytes } = connection.settings
+    const { allowHalfOpen, highWaterBytes, readHighWaterBytes = readAheadBytes } = connection.settings
     super({
       allowHalfOpen,
-      readableHighWaterMark: readAheadBytes,
+      readableHighWaterMark: readHighWaterBytes,
       writableHighWaterMark: highWaterBytes,
       decodeStrings: true,
       // `close` says whether there was an error, which streams do not and net.Socket does.

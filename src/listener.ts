@@ -116,7 +116,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** @internal */
   accepted(connection: Connection): void {
     this.open++
-    connection.opened()
+    connection.begin()
     if (this.settings.handlers !== undefined) return
     const taker = this.takers.shift()
     if (taker === undefined) this.waiting.push(connection)

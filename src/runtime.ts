@@ -379,7 +379,7 @@ function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): Nati
   return answer
 }
 
-const handlerNames = ['open', 'data', 'drain', 'end', 'timeout', 'error', 'close']
+const handlerNames = ['open', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
 
 function checkHandlers(handlers: unknown): void {
   if (handlers === undefined) return
@@ -389,6 +389,9 @@ function checkHandlers(handlers: unknown): void {
     if (handler !== undefined && typeof handler !== 'function')
       throw expected('a function', handler, `handlers.${name}`)
   }
+  const { data, readable } = handlers as ConnectionHandlers
+  if (data !== undefined && readable !== undefined)
+    throw expected('absent beside "handlers.data"', readable, 'handlers.readable')
 }
 
 function engineOfEnvironment(): EngineName | undefined {

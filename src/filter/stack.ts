@@ -66,6 +66,13 @@ export class FilterStack {
     this.resumed()
   }
 
+  /** What had been handed out, and comes again. */
+  putBack(bytes: Uint8Array): void {
+    this.input.out.prepend(bytes)
+    if (this.input.failure === undefined) this.inputOver = false
+    this.resumed()
+  }
+
   /** Whether a filter is at work right now. */
   get isInFilter(): boolean {
     return this.input.isInFilter || this.output.isInFilter
