@@ -94,11 +94,12 @@ export type Rounds = ReadonlyMap<string, readonly Round[]>
 export function summarise(bench: BenchCase, competitors: readonly Competitor[], rounds: Rounds): CaseResult {
   const medianValue = (server: string) => medianOf((rounds.get(server) ?? []).map((round) => round.value))
   const nodeNet = medianValue('node:net')
+  const others = { 'Buffer.concat': medianValue('Buffer.concat'), bl: medianValue('bl') }
   // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
   const cEpoll = bench.kind === 'idle' ? undefined : medianValue('c-epoll')
   const servers = competitors.flatMap((competitor) => {
     const measured = rounds.get(competitor.id) ?? []
-    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, nodeNet, cEpoll)]
+    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, nodeNet, cEpoll, others)]
   })
   const { name, title, kind, connections, bytes, depth, unit } = bench
   return { name, title, kind, connections, bytes, depth, unit, servers }
@@ -110,11 +111,15 @@ function summariseServer(
   rounds: readonly Round[],
   nodeNet: number | undefined,
   cEpoll: number | undefined,
+  others: { 'Buffer.concat': number | undefined; bl: number | undefined },
 ): ServerResult {
   const value = spreadOf(rounds.map((round) => round.value))
   const ofNodeNet = ratio(value.median, nodeNet)
   const ofCEpoll = ratio(value.median, cEpoll)
-  const ratioFor = { 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median }
+  const ratioFor = {
+    ...{ 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median },
+    ...{ 'Buffer.concat': ratio(value.median, others['Buffer.concat']), bl: ratio(value.median, others.bl) },
+  }
   const perSecond = (count: (round: Round) => number) =>
     medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
   return {

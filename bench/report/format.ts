@@ -41,4 +41,4 @@ export function verdict({ met, cRatio }: TargetResult): string {
   return cRatio === undefined ? 'missed' : `missed, by C too: ${cRatio.toFixed(2)}`
 }
 
-const againstName = { 'node:net': 'node:net', 'c-epoll': 'C' }
+const againstName = { 'node:net': 'node:net', 'c-epoll': 'C', 'Buffer.concat': 'Buffer.concat', bl: 'bl' }
