@@ -4,6 +4,7 @@ import type { Channel } from './channel.js'
 import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
 import { type ErrorFacts, type ErrorName, nativeError, SluiceError } from './errors.js'
+import { type FileRange, FileSegment, fileRange } from './file/segment.js'
 import { checkFilter, type Filter, type FilterOptions, type FlushMode } from './filter/filter.js'
 import { FilterStack } from './filter/stack.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
@@ -136,6 +137,32 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     const hasRoom = queued < settings.highWaterBytes
     this.channel.stageBytes(this.slot, hasRoom ? this.tag : this.tag | wantDrainFlag, bytes, length)
     return hasRoom
+  }
+
+  /**
+   * Sends a part of a file (by default all of the segment), after what was written before and before what is written
+   * after. Where neither filters nor TLS have to see the bytes, and the engine knows how, the system sends them by
+   * itself; else they are read piece by piece. They count for `queuedBytes` and `drain`, but not for `hardLimitBytes`,
+   * as they are not in memory.
+   *
+   * @returns whether there is room below the high-water mark; if not, `drain` follows.
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` for what is not in the segment, `ERR_SLUICE_CLOSED` for a closed
+   *   segment, and as `write()`. A file that fails later, or has become too short, ends the own direction with
+   *   `ERR_SLUICE_FILE_FAILED`.
+   */
+  writeFile(segment: FileSegment, range: FileRange = {}): boolean {
+    if (!(segment instanceof FileSegment)) throw expected('a FileSegment', segment, 'segment')
+    const { fromBytes = 0, lengthBytes = segment.sizeBytes - fromBytes } = parse(fileRange, range)
+    if (fromBytes > segment.sizeBytes) throw expected(`at most ${segment.sizeBytes}`, fromBytes, 'fromBytes')
+    if (fromBytes + lengthBytes > segment.sizeBytes)
+      throw expected(`at most ${segment.sizeBytes - fromBytes}`, lengthBytes, 'lengthBytes')
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    return this.filterStack().writeFile(segment, fromBytes, lengthBytes)
+  }
+
+  /** @internal As of SendFile: without an engine that sends files they have to be read. */
+  sendFileBelow(_segment: FileSegment, _positionBytes: number, _lengthBytes: number): number | undefined {
+    return undefined
   }
 
   /**
@@ -451,16 +478,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if (this.filters?.isInFilter) {
       throw new SluiceError('INVALID_ARGUMENT', { detail: 'filters cannot be added while a filter is being called' })
     }
+    const stack = this.filterStack()
+    list.forEach((filter, i) => {
+      stack.add(filter, i === 0 ? head : undefined)
+    })
+    return this
+  }
+
+  private filterStack(): FilterStack {
     let stack = this.filters
     if (stack === undefined) {
       stack = new FilterStack(this as Connection, this.handlers)
       this.handlers = stack
       this.flags |= filtered
     }
-    list.forEach((filter, i) => {
-      stack.add(filter, i === 0 ? head : undefined)
-    })
-    return this
+    return stack
   }
 
   /** @internal */

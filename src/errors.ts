@@ -138,6 +138,10 @@ export const errorTable = {
     meaning: 'the peer sent what is no frame',
     advice: 'The text says what is wrong: too long (`maxBytes`), malformed, or cut off by the end. End the connection.',
   },
+  FILE_FAILED: {
+    meaning: 'the file cannot be sent',
+    advice: '`cause` is what the system answered. Or the file is, or has become, shorter than what is to be sent.',
+  },
   FILTER_FAILED: {
     meaning: 'a filter failed',
     advice:

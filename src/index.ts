@@ -10,6 +10,7 @@ export { connect, listen } from './default-runtime.js'
 export type { ConnectionDuplex } from './duplex.js'
 export { type EngineFeatures, type EngineInfo, type EngineName, engines } from './engines.js'
 export { type ErrorPhase, errorTable, SluiceError, type SluiceErrorCode } from './errors.js'
+export { type FileRange, FileSegment, type FileSegmentOptions, type OpenFileSegmentOptions } from './file/segment.js'
 export { brotli, type CompressionOptions, deflate, deflateRaw, gzip, zstd } from './filter/compression.js'
 export type {
   Filter,

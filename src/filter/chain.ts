@@ -1,5 +1,7 @@
 import { ByteQueue } from '../byte-queue/queue.js'
 import type { SluiceError } from '../errors.js'
+import { FileStep, type SendFile } from '../file/file-step.js'
+import type { FileSegment } from '../file/segment.js'
 import { defaultMaxExpansion, type Filter, type FlushMode } from './filter.js'
 import { FunctionStep, filterError, type Step } from './step.js'
 import { TransformStep } from './transform-step.js'
@@ -8,6 +10,8 @@ import { TransformStep } from './transform-step.js'
 const queueLimitBytes = 65_536
 // So much may come out of a filter whatever went in.
 const freeExpansionBytes = 1_048_576
+
+const files: Filter = { name: 'files', maxExpansion: Number.POSITIVE_INFINITY }
 
 const strength: Record<FlushMode, number> = { normal: 0, flush: 1, finished: 2 }
 
@@ -31,18 +35,14 @@ class Link {
   constructor(
     readonly filter: Filter,
     readonly direction: 'input' | 'output',
+    make: (wake: () => void) => Step,
     wake: () => void,
   ) {
-    const own = filter[direction]!
-    if (typeof own === 'function') {
-      this.step = new FunctionStep(filter, direction)
-    } else {
-      this.step = new TransformStep(own, filter, direction, () => {
-        this.blocked = false
-        this.woken = true
-        wake()
-      })
-    }
+    this.step = make(() => {
+      this.blocked = false
+      this.woken = true
+      wake()
+    })
   }
 
   get isDue(): boolean {
@@ -52,7 +52,12 @@ class Link {
 
   /** Bytes that will move on by themselves: what a filter has left to itself is its own affair. */
   get movingBytes(): number {
-    return (this.starved ? 0 : this.source.sizeBytes) + this.step.heldBytes
+    return (this.starved ? 0 : this.source.sizeBytes) + this.step.movingBytes
+  }
+
+  /** It has been for files, and they are gone. */
+  get isSpent(): boolean {
+    return (this.step as FileStep).isIdle && this.source.sizeBytes === 0 && this.mode === 'normal'
   }
 
   raise(mode: FlushMode, wave: number): void {
@@ -131,7 +136,8 @@ export class FilterChain {
   /** Whether so much waits in front that no more should be put in. */
   get isFull(): boolean {
     const [first] = this.links
-    return (first === undefined ? this.out.sizeBytes : first.movingBytes) >= queueLimitBytes
+    if (first === undefined) return this.out.sizeBytes >= queueLimitBytes
+    return !first.starved && first.source.sizeBytes + first.step.heldBytes >= queueLimitBytes
   }
 
   /** A filter in front of the others: it gets what is put in from now on. */
@@ -149,6 +155,34 @@ export class FilterChain {
     if (!this.over) return
     this.over = false
     link.raise(this.failure === undefined ? 'finished' : 'flush', ++this.lastWave)
+  }
+
+  /** A part of a file, in its place among what is put in. */
+  putFile(segment: FileSegment, fromBytes: number, lengthBytes: number, sendFile: SendFile): void {
+    let [first] = this.links
+    if (!(first?.step instanceof FileStep)) {
+      // Only where nothing has to be done with the bytes can the system send them by itself.
+      const isAlone = first === undefined
+      const send: SendFile = (...part) => (isAlone && this.links.length === 1 ? sendFile(...part) : undefined)
+      first = new Link(
+        files,
+        'output',
+        (wake) => new FileStep(wake, send),
+        () => this.wake(),
+      )
+      this.links.unshift(first)
+    }
+    ;(first.step as FileStep).add(segment, fromBytes, lengthBytes, first.source)
+    first.unblock()
+    first.woken = true
+  }
+
+  /** The far end has room again, of which a filter may make use by itself. */
+  retry(): void {
+    const [first] = this.links
+    if (first === undefined || !(first.step instanceof FileStep)) return
+    first.unblock()
+    first.woken = true
   }
 
   /** Bytes to filter; what is lent is given back when they have been. */
@@ -199,6 +233,9 @@ export class FilterChain {
     } finally {
       this.isRunning = false
     }
+    // Once the files are sent nothing stands in the way of what is written.
+    const [first] = this.links
+    if (first?.step instanceof FileStep && first.isSpent) this.links.shift()
   }
 
   destroy(): void {
@@ -214,7 +251,13 @@ export class FilterChain {
   // ---- Inside
 
   private linkOf(filter: Filter): Link {
-    return new Link(filter, this.direction, () => this.wake())
+    const { direction } = this
+    const own = filter[direction]!
+    const make = (wake: () => void): Step => {
+      if (typeof own === 'function') return new FunctionStep(filter, direction)
+      return new TransformStep(own, filter, direction, wake)
+    }
+    return new Link(filter, direction, make, () => this.wake())
   }
 
   // Several reasons to wake come one after the other, within one callback of a stream.
@@ -300,7 +343,7 @@ export class FilterChain {
     link.producedBytes += produced
     const most = link.filter.maxExpansion ?? defaultMaxExpansion
     const excess = link.producedBytes - freeExpansionBytes
-    if (excess <= 0 || excess <= most * link.consumedBytes) return
+    if (excess <= 0 || most === Number.POSITIVE_INFINITY || excess <= most * link.consumedBytes) return
     const sizes = `${link.producedBytes} bytes of ${link.consumedBytes}`
     link.fail('EXPANSION', `made ${sizes}, more than "maxExpansion", ${most}, allows`)
   }

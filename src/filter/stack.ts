@@ -1,6 +1,7 @@
 import { callSafely } from '../byte-queue/change-hooks.js'
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
+import type { FileSegment } from '../file/segment.js'
 import type { ConnectionHandlers } from '../handlers.js'
 import { pausedByFilter, pausedByQueue, pausedByStream, pausedByUser, pausedWithoutReader } from '../native/records.js'
 import { FilterChain } from './chain.js'
@@ -203,6 +204,17 @@ export class FilterStack {
     return hasRoom
   }
 
+  /** As of {@link Connection.writeFile}. */
+  writeFile(segment: FileSegment, fromBytes: number, lengthBytes: number): boolean {
+    const { connection, output } = this
+    output.putFile(segment, fromBytes, lengthBytes, (...part) => connection.sendFileBelow(...part))
+    this.runOutput()
+    if (output.failure !== undefined) return false
+    const hasRoom = connection.queuedBytes < connection.settings.highWaterBytes
+    if (!hasRoom) this.tellDrain()
+    return hasRoom
+  }
+
   /** Bytes on their way through the filters. */
   get queuedBytes(): number {
     return this.output.movingBytes
@@ -254,6 +266,7 @@ export class FilterStack {
   /** The socket has room again. */
   socketDrained(): void {
     this.asksDrain = false
+    this.output.retry()
     this.runOutput()
   }
 

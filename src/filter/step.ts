@@ -12,8 +12,10 @@ export type StepResult = Exclude<FilterResult, 'error'> | 'waiting' | 'ended'
 export interface Step {
   /** Bytes that it could hand out at once. */
   readonly readyBytes: number
-  /** Bytes that have gone in and are still on their way. */
+  /** Bytes that it holds in memory on their way. */
   readonly heldBytes: number
+  /** Bytes on their way through it, wherever they are. */
+  readonly movingBytes: number
   /** @throws {SluiceError} `ERR_SLUICE_FILTER_…` */
   run(source: ByteQueue, destination: ByteQueue, limitBytes: number, mode: FlushMode): StepResult
   /** Nothing more is wanted of it. */
@@ -24,6 +26,7 @@ export interface Step {
 export class FunctionStep implements Step {
   readonly readyBytes = 0
   readonly heldBytes = 0
+  readonly movingBytes = 0
 
   constructor(
     private readonly filter: Filter,

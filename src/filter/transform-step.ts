@@ -46,6 +46,10 @@ export class TransformStep implements Step {
     return out.sizeBytes + (stream === undefined ? 0 : stream.writableLength + stream.readableLength)
   }
 
+  get movingBytes(): number {
+    return this.heldBytes
+  }
+
   run(source: ByteQueue, destination: ByteQueue, limitBytes: number, mode: FlushMode): StepResult {
     if (this.failure !== undefined) throw this.failure
     const { stream, out } = this

@@ -8,6 +8,7 @@ const javaScriptOnly = [
   'INVALID_OPTION',
   'QUEUE_FULL',
   'WRITE_AFTER_END',
+  'FILE_FAILED',
   'FILTER_FAILED',
   'FILTER_THREW',
   'FILTER_RESULT',
