@@ -1,13 +1,13 @@
 import { grouped } from './report/format.js'
 
 /** What a case makes the load generator do, and so what is measured per what. */
-export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay'
+export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay' | 'filter' | 'queue'
 
 /** A bar to reach: the value of `server` is at most `atMost` × that of `against`, or `atMost` alone. */
 export interface Target {
-  readonly via: 'handlers' | 'duplex' | 'limits'
+  readonly via: 'handlers' | 'duplex' | 'limits' | 'queue'
   /** `'unlimited'`: the same server without limits. */
-  readonly against?: 'node:net' | 'c-epoll' | 'unlimited'
+  readonly against?: 'node:net' | 'c-epoll' | 'unlimited' | 'Buffer.concat' | 'bl'
   readonly atMost: number
 }
 
@@ -99,6 +99,31 @@ export const cases: readonly BenchCase[] = [
     unit: 'ms',
     targets: [],
     quick: false,
+  },
+  {
+    name: 'mask-64x1KiB',
+    title: 'filtered echo: 64 connections × 1 KiB, every byte masked on its way in and on its way out',
+    kind: 'filter',
+    connections: 64,
+    bytes: 1024,
+    depth: 1,
+    unit: 'CPU µs per message',
+    targets: [],
+    quick: false,
+  },
+  {
+    name: 'queue-1KiB',
+    title: 'byte queue: 1 KiB appended and drained, 64 KiB waiting, without a socket',
+    kind: 'queue',
+    connections: 1,
+    bytes: 1024,
+    depth: 64,
+    unit: 'CPU µs per piece',
+    targets: [
+      { via: 'queue', against: 'Buffer.concat', atMost: 0.2 },
+      { via: 'queue', against: 'bl', atMost: 0.2 },
+    ],
+    quick: true,
   },
 ]
 

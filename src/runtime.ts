@@ -259,6 +259,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
     connection.findRateLimitGroup()
+    if (settings.filters !== undefined) connection.filter(settings.filters(connection))
     return connection as Connection<Data>
   }
 
@@ -292,6 +293,7 @@ export class Runtime implements Clock, AsyncDisposable {
       const connection = new Connection(channel, slot, tag, settings)
       channel.adoptConnection(connection)
       connection.findRateLimitGroup()
+      if (settings.filters !== undefined) connection.filter(settings.filters(connection))
       return connection
     }) as unknown as [Connection<First>, Connection<Second>]
   }
@@ -441,7 +443,7 @@ function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): Nati
   return answer
 }
 
-const handlerNames = ['open', 'handshakeError', 'data', 'drain', 'end', 'timeout', 'error', 'close']
+const handlerNames = ['open', 'handshakeError', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
 
 function checkHandlers(handlers: unknown): void {
   if (handlers === undefined) return
@@ -451,6 +453,9 @@ function checkHandlers(handlers: unknown): void {
     if (handler !== undefined && typeof handler !== 'function')
       throw expected('a function', handler, `handlers.${name}`)
   }
+  const { data, readable } = handlers as ConnectionHandlers
+  if (data !== undefined && readable !== undefined)
+    throw expected('absent beside "handlers.data"', readable, 'handlers.readable')
 }
 
 function engineOfEnvironment(): EngineName | undefined {

@@ -149,7 +149,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void beginDraining(Slot slot, Connection& connection, uint32_t boundMs);
   void beginClosing(Slot slot, Connection& connection, CloseMode mode, const Error& error);
   void closeIfOver(Slot slot, Connection& connection);
-  void setPauses(Slot slot, Connection& connection, uint8_t pauses);
+  void setPauses(Slot slot, Connection& connection, uint16_t pauses);
 
   // Securing: network_securing.cc. Sending through layers: network_encrypting.cc.
   class WireOut final : public TlsWire {

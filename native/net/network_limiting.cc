@@ -63,7 +63,7 @@ void Network::setRateGroup(Slot slot, Connection& connection, std::shared_ptr<Ra
       resumeSending(slot, connection);
     }
   }
-  setPauses(slot, connection, connection.pauses & static_cast<uint8_t>(~(pausedByGroup | pausedForGroup)));
+  setPauses(slot, connection, connection.pauses & static_cast<uint16_t>(~(pausedByGroup | pausedForGroup)));
   dropIdleLimit(slot, connection);
 }
 
@@ -232,7 +232,7 @@ void Network::armLimit(Connection& connection) {
 void Network::reviewOwnLimit(Slot slot, Connection& connection) {
   ConnectionLimit& limits = *connection.limit;
   if (ownAllowance(limits, Direction::read) > 0) {
-    setPauses(slot, connection, connection.pauses & static_cast<uint8_t>(~pausedByRate));
+    setPauses(slot, connection, connection.pauses & static_cast<uint16_t>(~pausedByRate));
   }
   const bool sends = (limits.sendHolds & heldByOwn) == 0 || ownAllowance(limits, Direction::write) > 0;
   if (sends) limits.sendHolds &= static_cast<uint8_t>(~heldByOwn);
@@ -279,7 +279,7 @@ void Network::takeGrants() {
     if (!connection.limit || connection.limit->member.get() != member) continue;
     stopAwaiting(*connection.limit, direction);
     if (direction == Direction::read) {
-      setPauses(slot, connection, connection.pauses & static_cast<uint8_t>(~pausedByGroup));
+      setPauses(slot, connection, connection.pauses & static_cast<uint16_t>(~pausedByGroup));
     } else {
       connection.limit->sendHolds &= static_cast<uint8_t>(~heldByGroup);
       resumeSending(slot, connection);

@@ -143,7 +143,7 @@ void Network::serveWaitingHandshakes(Listener& listener) {
     listener.waiting.pop_front();
     if (!waits) continue;
     connection->securing = true;
-    connection->pauses &= static_cast<uint8_t>(~pausedByLayer);
+    connection->pauses &= static_cast<uint16_t>(~pausedByLayer);
     receive(slot, true);
     beginHandshake(slot, *connection);
   }
@@ -215,7 +215,7 @@ void Network::takeBackHandshakes() {
       layer.session().keepRest();
       layer.heldIn = {};
       if ((connection->pauses & pausedByLayer) != 0) {
-        connection->pauses &= static_cast<uint8_t>(~pausedByLayer);
+        connection->pauses &= static_cast<uint16_t>(~pausedByLayer);
         receive(job.slot, connection->reading());
       }
     }
@@ -379,7 +379,7 @@ void Network::deliverPlain(Slot slot, Connection& connection) {
       break;
     }
     if ((connection.pauses & pausedByLayer) != 0) {
-      setPauses(slot, connection, static_cast<uint8_t>(connection.pauses & ~pausedByLayer));
+      setPauses(slot, connection, static_cast<uint16_t>(connection.pauses & ~pausedByLayer));
     }
     break;
   }
