@@ -253,6 +253,9 @@ void Network::setPauses(Slot slot, Connection& connection, uint16_t pauses) {
   const bool before = connection.reading();
   connection.pauses = pauses;
   const bool after = connection.reading();
+  // What a layer holds is wanted as soon as nobody but the layer itself is in the way.
+  const bool wanted = (pauses & ~pausedByLayer) == 0;
+  if (wanted && connection.tls && (pauses != 0 || connection.tls->hasInput())) deliverLater(slot, connection);
   if (before == after) return;
   if (after && connection.timers) {
     // Time spent paused by ourselves does not count (LE-49).
@@ -260,7 +263,6 @@ void Network::setPauses(Slot slot, Connection& connection, uint16_t pauses) {
     armTimers(slot, connection);
   }
   receive(slot, after);
-  if (after && connection.tls && connection.tls->hasInput()) deliverLater(slot, connection);
 }
 
 void Network::destroyAll() {
