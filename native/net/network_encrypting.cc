@@ -54,8 +54,8 @@ bool Network::sendWire(Slot slot, Connection& connection) {
     connection.sending = result.waiting;
     countEncrypted(slot, connection);
   }
-  if (connection.queue && !connection.sending) {
-    // One call only: sendQueued() would come back to here.
+  // Not sendQueued(), which would come back to here.
+  while (connection.queue && !connection.sending) {
     iovec pieces[Engine::maxSendPieces];
     size_t most = maxWireBytes;
     if (connection.limit) most = maySend(connection, std::min(most, connection.queue->sizeBytes()));
