@@ -238,6 +238,11 @@ void Network::setPauses(Slot slot, Connection& connection, uint8_t pauses) {
   const bool before = connection.reading();
   connection.pauses = pauses;
   const bool after = connection.reading();
+  // What a layer holds comes before what the engine brings. It may itself be why the engine does not, even where the
+  // last of what it held has just gone out: reading it to the end lifts that pause.
+  if (connection.tls && (pauses & ~pausedByLayer) == 0 && (pauses != 0 || connection.tls->hasInput())) {
+    deliverLater(slot, connection);
+  }
   if (before == after) return;
   if (after && connection.timers) {
     // Time spent paused by ourselves does not count (LE-49).
@@ -245,7 +250,6 @@ void Network::setPauses(Slot slot, Connection& connection, uint8_t pauses) {
     armTimers(slot, connection);
   }
   engine_.receive(slot, after);
-  if (after && connection.tls && connection.tls->hasInput()) deliverLater(slot, connection);
 }
 
 void Network::destroyAll() {
