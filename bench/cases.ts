@@ -1,12 +1,13 @@
 import { grouped } from './report/format.js'
 
 /** What a case makes the load generator do, and so what is measured per what. */
-export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay'
+export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay' | 'filter' | 'queue'
 
 /** A bar to reach: the value of `server` is at most `atMost` × that of `against`, or `atMost` alone. */
 export interface Target {
-  readonly via: 'handlers' | 'duplex'
-  readonly against?: 'node:net' | 'c-epoll'
+  readonly via: 'handlers' | 'duplex' | 'limits' | 'queue'
+  /** `'unlimited'`: the same server without limits. */
+  readonly against?: 'node:net' | 'c-epoll' | 'unlimited' | 'Buffer.concat' | 'bl'
   readonly atMost: number
 }
 
@@ -32,11 +33,17 @@ const handlers = 'handlers'
 /** All cases, in the order they are run and shown. */
 export const cases: readonly BenchCase[] = [
   echo(1, 64, 1, [nodeNet(0.75)]),
-  echo(64, 64, 1, [nodeNet(0.45), cEpoll(1.1), { via: 'duplex', against: 'node:net', atMost: 0.5 }], true),
-  echo(64, 64, 16, [nodeNet(0.48), cEpoll(1.15)], true),
+  echo(
+    64,
+    64,
+    1,
+    [nodeNet(0.45), cEpoll(1.1), { via: 'duplex', against: 'node:net', atMost: 0.5 }, limits(1.03)],
+    true,
+  ),
+  echo(64, 64, 16, [nodeNet(0.48), cEpoll(1.15), limits(1.03)], true),
   echo(1000, 64, 1, [nodeNet(0.36), cEpoll(1.05)]),
   echo(64, 1024, 1),
-  echo(64, 16 * 1024, 1, [nodeNet(0.36), cEpoll(1.15)], true),
+  echo(64, 16 * 1024, 1, [nodeNet(0.36), cEpoll(1.15), limits(1.03)], true),
   echo(16, 256 * 1024, 1, [nodeNet(0.45), cEpoll(1.25)]),
   {
     name: 'bulk-in',
@@ -93,6 +100,31 @@ export const cases: readonly BenchCase[] = [
     targets: [],
     quick: false,
   },
+  {
+    name: 'mask-64x1KiB',
+    title: 'filtered echo: 64 connections × 1 KiB, every byte masked on its way in and on its way out',
+    kind: 'filter',
+    connections: 64,
+    bytes: 1024,
+    depth: 1,
+    unit: 'CPU µs per message',
+    targets: [],
+    quick: false,
+  },
+  {
+    name: 'queue-1KiB',
+    title: 'byte queue: 1 KiB appended and drained, 64 KiB waiting, without a socket',
+    kind: 'queue',
+    connections: 1,
+    bytes: 1024,
+    depth: 64,
+    unit: 'CPU µs per piece',
+    targets: [
+      { via: 'queue', against: 'Buffer.concat', atMost: 0.2 },
+      { via: 'queue', against: 'bl', atMost: 0.2 },
+    ],
+    quick: true,
+  },
 ]
 
 /** The same case with another number of connections, its title with it. */
@@ -122,6 +154,10 @@ function spelled(bytes: number): string {
 
 function nodeNet(atMost: number): Target {
   return { via: handlers, against: 'node:net', atMost }
+}
+
+function limits(atMost: number): Target {
+  return { via: 'limits', against: 'unlimited', atMost }
 }
 
 function cEpoll(atMost: number): Target {

@@ -14,15 +14,25 @@ export interface Competitor {
   readonly command?: readonly string[]
   /** Why it cannot, for people. */
   readonly reason?: string
+  /** The server that it is without limits. */
+  readonly unlimited?: string
   /** Which targets are meant for it. */
   readonly targets?: Target['via']
   /** One of the servers of `--quick`. */
   readonly quick: boolean
   /** Cases it cannot take part in: a C program has no event loop whose delay could be measured. */
   readonly without: readonly CaseKind[]
+  /** Set where it is no server: the one kind of case it is for. */
+  readonly only?: CaseKind
+}
+
+/** Whether a case measures it. */
+export function takesPart({ only, without }: Competitor, kind: CaseKind): boolean {
+  return only === undefined ? kind !== 'queue' && !without.includes(kind) : only === kind
 }
 
 const nothing: readonly CaseKind[] = []
+const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay']
 
 /** All servers, in the order they are shown. `engine` leaves out sluice on any other engine. */
 export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
@@ -32,7 +42,25 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
     ...sluice(engine),
     native('c-epoll', 'C, epoll', programs.echo_epoll, true),
     native('c-io_uring', 'C, io_uring', programs.echo_uring, false),
+    queue('byte-queue', 'sluice ByteQueue'),
+    queue('Buffer.concat', 'Buffer.concat'),
+    queue('bl', 'bl', findPackage('bl') ? undefined : 'the package `bl` is not installed here'),
   ]
+}
+
+function queue(id: string, title: string, reason?: string): Competitor {
+  const command = reason === undefined ? script('queue', '--with', id) : undefined
+  const targets = id === 'byte-queue' ? ('queue' as const) : undefined
+  return { id, title, command, reason, targets, quick: true, without: nothing, only: 'queue' }
+}
+
+function findPackage(name: string): boolean {
+  try {
+    require.resolve(name)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function script(name: string, ...args: string[]): string[] {
@@ -41,7 +69,7 @@ function script(name: string, ...args: string[]): string[] {
 
 function native(id: string, title: string, program: Program, quick: boolean): Competitor {
   const command = program.path === undefined ? undefined : [program.path]
-  return { id, title, command, reason: program.reason, quick, without: ['delay'] }
+  return { id, title, command, reason: program.reason, quick, without: ['delay', 'filter'] }
 }
 
 function sluice(only: string | undefined): Competitor[] {
@@ -84,7 +112,16 @@ function sluice(only: string | undefined): Competitor[] {
       targets: 'duplex' as const,
       quick: name === preferred,
     }
-    return name === 'poll' ? [inline, threads] : [inline, threads, duplex]
+    const limited = {
+      ...common,
+      id: `sluice-${name}-limits`,
+      title: `sluice, ${name}, limits not reached`,
+      command: command('--limit', 'unreached'),
+      targets: 'limits' as const,
+      unlimited: inline.id,
+      without: onlyEcho,
+    }
+    return name === 'poll' ? [inline, threads] : [inline, threads, duplex, limited]
   })
 }
 
@@ -92,7 +129,7 @@ function bun(): Competitor {
   const path = findBun()
   const reason = path === undefined ? 'no `bun` in the working directory’s packages or on the PATH' : undefined
   const command = path === undefined ? undefined : [path, join(__dirname, 'servers/bun.js')]
-  return { id: 'bun', title: 'Bun.listen', command, reason, quick: false, without: ['delay'] }
+  return { id: 'bun', title: 'Bun.listen', command, reason, quick: false, without: ['delay', 'filter'] }
 }
 
 function findBun(): string | undefined {

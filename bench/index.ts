@@ -1,6 +1,6 @@
 import type { BenchOptions, BenchProgram } from '../src/cli/bench.js'
 import { type BenchCase, cases, withConnections } from './cases.js'
-import { type Competitor, findCompetitors } from './competitors.js'
+import { type Competitor, findCompetitors, takesPart } from './competitors.js'
 import { preparePrograms } from './programs.js'
 import { Progress } from './progress.js'
 import { renderPage } from './report/page.js'
@@ -51,7 +51,7 @@ export async function bench(options: BenchOptions = {}): Promise<Report> {
   const rounds = options.rounds ?? (quick ? 5 : 7)
   const runnable = competitors.filter(({ command }) => command)
   const stepsOf = (bench: BenchCase) =>
-    roundsOf(bench, rounds) * runnable.filter(({ without }) => !without.includes(bench.kind)).length
+    roundsOf(bench, rounds) * runnable.filter((competitor) => takesPart(competitor, bench.kind)).length
   const steps = chosenCases.reduce((sum, bench) => sum + stepsOf(bench), 0)
   const report = await run({
     cases: chosenCases,

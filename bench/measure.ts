@@ -19,20 +19,24 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   source: 'chargen',
   idle: 'echo',
   delay: 'echo',
+  filter: 'mask',
+  queue: 'work',
 }
 
-const modeOf: Readonly<Record<CaseKind, LoadMode>> = {
+const modeOf: Readonly<Record<Exclude<CaseKind, 'queue'>, LoadMode>> = {
   echo: 'echo',
   connect: 'connect',
   sink: 'sink',
   source: 'source',
   idle: 'idle',
   delay: 'echo',
+  filter: 'echo',
 }
 
 /** Measures one round of a case on a server that is warm. */
 export async function measure(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
   if (bench.kind === 'idle') return measureIdle(bench, server, options)
+  if (bench.kind === 'queue') return measureWork(bench, server, options.seconds)
   if (bench.kind === 'delay') await server.startDelayMeter()
   const result = await load(bench, server, options)
   if (bench.kind === 'delay') return { ...asRound(result), value: (await server.stopDelayMeter()).p99 }
@@ -44,6 +48,10 @@ export async function measure(bench: BenchCase, server: ServerProcess, options: 
 
 /** Loads a server without measuring, so that what is compiled and allocated on first use is there. */
 export async function warmUp(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<void> {
+  if (bench.kind === 'queue') {
+    await server.work(bench, options.seconds)
+    return
+  }
   const connections = bench.kind === 'idle' ? 200 : bench.connections
   await load({ ...bench, connections }, server, { ...options, warmupSeconds: 0 })
 }
@@ -59,6 +67,15 @@ async function measureIdle(bench: BenchCase, server: ServerProcess, options: Mea
   return { ...asRound(result), value: (during - before) / 1024 / bench.connections }
 }
 
+// There is no load: the process is told to work by itself.
+async function measureWork(bench: BenchCase, server: ServerProcess, seconds: number): Promise<Round> {
+  const before = await server.cpuNanoseconds()
+  const { pieces, seconds: measured } = await server.work(bench, seconds)
+  const serverCpuNs = (await server.cpuNanoseconds()) - before
+  const bytes = pieces * bench.bytes
+  return { value: serverCpuNs / 1000 / pieces, seconds: measured, messages: pieces, bytes, serverCpuNs }
+}
+
 async function load(
   bench: BenchCase,
   server: ServerProcess,
@@ -70,7 +87,7 @@ async function load(
     edges.push(await server.cpuNanoseconds())
   }
   const { connections, bytes, depth } = bench
-  const mode = modeOf[bench.kind]
+  const mode = modeOf[bench.kind as keyof typeof modeOf]
   const { port, pid } = server
   const result = await runLoad({ ...options, mode, port, server: pid, connections, bytes, depth, onEdge, onOpen })
   if (edges.length < 2) return result

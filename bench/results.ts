@@ -94,11 +94,14 @@ export type Rounds = ReadonlyMap<string, readonly Round[]>
 export function summarise(bench: BenchCase, competitors: readonly Competitor[], rounds: Rounds): CaseResult {
   const medianValue = (server: string) => medianOf((rounds.get(server) ?? []).map((round) => round.value))
   const nodeNet = medianValue('node:net')
+  const others = { 'Buffer.concat': medianValue('Buffer.concat'), bl: medianValue('bl') }
   // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
   const cEpoll = bench.kind === 'idle' ? undefined : medianValue('c-epoll')
   const servers = competitors.flatMap((competitor) => {
     const measured = rounds.get(competitor.id) ?? []
-    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, nodeNet, cEpoll)]
+    const unlimited = competitor.unlimited && medianValue(competitor.unlimited)
+    const against = { nodeNet, cEpoll, unlimited, ...others }
+    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, against)]
   })
   const { name, title, kind, connections, bytes, depth, unit } = bench
   return { name, title, kind, connections, bytes, depth, unit, servers }
@@ -108,13 +111,22 @@ function summariseServer(
   bench: BenchCase,
   competitor: Competitor,
   rounds: readonly Round[],
-  nodeNet: number | undefined,
-  cEpoll: number | undefined,
+  against: {
+    nodeNet?: number
+    cEpoll?: number
+    unlimited?: number | ''
+    'Buffer.concat': number | undefined
+    bl: number | undefined
+  },
 ): ServerResult {
   const value = spreadOf(rounds.map((round) => round.value))
-  const ofNodeNet = ratio(value.median, nodeNet)
-  const ofCEpoll = ratio(value.median, cEpoll)
-  const ratioFor = { 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median }
+  const ofNodeNet = ratio(value.median, against.nodeNet)
+  const ofCEpoll = ratio(value.median, against.cEpoll)
+  const ratioFor = {
+    ...{ 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median },
+    unlimited: ratio(value.median, against.unlimited || undefined),
+    ...{ 'Buffer.concat': ratio(value.median, against['Buffer.concat']), bl: ratio(value.median, against.bl) },
+  }
   const perSecond = (count: (round: Round) => number) =>
     medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
   return {
@@ -126,11 +138,11 @@ function summariseServer(
     latencyUs: medianLatency(rounds),
     ofNodeNet,
     ofCEpoll,
-    overheadGone: overheadGone(value.median, nodeNet, cEpoll),
+    overheadGone: overheadGone(value.median, against.nodeNet, against.cEpoll),
     targets: bench.targets.flatMap((target) => {
       const reached = competitor.targets === target.via ? ratioFor[target.against ?? 'alone'] : undefined
       if (reached === undefined) return []
-      const cRatio = target.against === 'node:net' ? ratio(cEpoll ?? 0, nodeNet) : undefined
+      const cRatio = target.against === 'node:net' ? ratio(against.cEpoll ?? 0, against.nodeNet) : undefined
       const met = reached <= target.atMost
       return [{ ...target, ratio: reached, met, cRatio: (cRatio ?? 0) > target.atMost ? cRatio : undefined }]
     }),

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { type BenchCase, withConnections } from './cases.js'
-import type { Competitor } from './competitors.js'
+import { type Competitor, takesPart } from './competitors.js'
 import { allowedCores, describeMachine, fileLimit, systemCallNanoseconds } from './machine.js'
 import { type MeasureOptions, measure, serviceOf, warmUp } from './measure.js'
 import { orderOfRound } from './order.js'
@@ -69,7 +69,7 @@ class Run {
     const started = new Date().toISOString()
     const runnable = competitors.filter(({ command }) => command !== undefined)
     for (const bench of cases) {
-      const able = runnable.filter(({ without }) => !without.includes(bench.kind))
+      const able = runnable.filter((competitor) => takesPart(competitor, bench.kind))
       if (!signal.aborted) this.#cases.push(await this.#runCase(this.#affordable(bench), able))
     }
     progress.done()

@@ -2,8 +2,17 @@ import { Child, type ChildOptions } from './child.js'
 import type { Competitor } from './competitors.js'
 import { cpuNanosecondsOf, residentBytesOf } from './process-clock.js'
 
-/** What a server does with its connections: RFC 862, 863 and 864. */
-export type Service = 'echo' | 'discard' | 'chargen'
+/**
+ * What a server does with its connections: RFC 862, 863 and 864; an echo through filters that change every byte on its way
+ * in, and back on its way out; or, without connections, work of its own.
+ */
+export type Service = 'echo' | 'discard' | 'chargen' | 'mask' | 'work'
+
+/** Work that was done. */
+export interface Work {
+  readonly pieces: number
+  readonly seconds: number
+}
 
 /** Delay of a server's event loop, in milliseconds. */
 export interface LoopDelay {
@@ -56,6 +65,12 @@ export class ServerProcess {
   async residentBytes(): Promise<number> {
     const asked = this.#talks ? (await this.#ask<{ rss: number }>('memory')).rss : 0
     return residentBytesOf(this.pid) ?? asked
+  }
+
+  /** Has it work for `seconds`, on pieces of so many bytes of which so many wait. */
+  async work({ bytes, depth }: { bytes: number; depth: number }, seconds: number): Promise<Work> {
+    this.#child.say(`work ${bytes} ${depth} ${seconds}`)
+    return this.#child.next<Work>(answerTimeoutMs + 1000 * seconds)
   }
 
   async startDelayMeter(): Promise<void> {

@@ -3,6 +3,7 @@ import { type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import type { TimeoutKind } from './handlers.js'
 import { isFailure, type NativeChannel, native } from './native/binding.js'
 import * as records from './native/records.js'
+import { Priorities } from './priorities.js'
 import type { ConnectionSettings } from './settings.js'
 
 const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
@@ -83,7 +84,9 @@ export class Channel {
   /** Whom to tell when a reference is not needed any more. */
   private readonly lent = new Map<number, () => void>()
   private readonly timers = new Map<number, () => void>()
-  private readonly debug: boolean
+  /** There from the first connection on that is not like the others. */
+  private priorities: Priorities | undefined
+  readonly debug: boolean
   private readonly flushStaged = () => this.flush()
   /** The view being handed to a handler, and where it lies: writing it back needs no look at its buffer. */
   private view: Uint8Array | undefined
@@ -131,6 +134,7 @@ export class Channel {
   private batch(first: number, count: number): void {
     this.batches++
     this.events += count
+    if (this.priorities !== undefined && this.batchByPriority(this.priorities, first, count)) return
     const end = (first + count) * recordWords
     let k = first * recordWords
     // An exception leaves the inner loop with k at its event; the loop goes on behind it.
@@ -143,6 +147,31 @@ export class Channel {
       }
     }
     this.view = undefined
+  }
+
+  private batchByPriority(priorities: Priorities, first: number, count: number): boolean {
+    const order = priorities.order(this.eventWords, first, count, (key) => this.listeners.get(key)?.settings.priority)
+    if (order === undefined) return false
+    for (const k of order) {
+      try {
+        this.dispatch(k)
+      } catch (thrown) {
+        this.handlerThrew(this.connections[this.eventWords[k + 1]!], thrown)
+      }
+    }
+    this.view = undefined
+    return true
+  }
+
+  /** Of the connection in that slot; 0 unless something else has been said. */
+  priorityOf(slot: number): number {
+    return this.priorities?.of(slot) ?? 0
+  }
+
+  setPriority(slot: number, priority: number): void {
+    if (this.priorities === undefined && priority === 0) return
+    this.priorities ??= new Priorities()
+    this.priorities.set(slot, priority)
   }
 
   private dispatch(k: number): void {
@@ -242,6 +271,7 @@ export class Channel {
         return
       case eventClosed:
         this.connections[connection.slot] = undefined
+        this.setPriority(connection.slot, 0)
         if (connection.referenced) this.drop()
         if (--this.connectionCount === 0) for (const resolve of this.emptied.splice(0)) resolve()
         try {
@@ -271,6 +301,7 @@ export class Channel {
     this.connections[connection.slot] = connection
     this.connectionCount++
     this.hold()
+    this.setPriority(connection.slot, connection.settings.priority)
   }
 
   // A copy that turns to 0xdb once the handler has returned: whoever kept the view sees it at once.
@@ -372,6 +403,11 @@ export class Channel {
     if (this.control[controlOpCount] !== 0 && !this.closed) this.native.flush()
   }
 
+  /** The same, unless native code takes what is staged by itself, at the end of the turn. */
+  flushOutsideTurn(): void {
+    if (this.control[controlInTurn] === 0) this.flush()
+  }
+
   // ---- Time
 
   /** Whether time passes only where the simulated engine says so. */
@@ -462,6 +498,10 @@ const unattended: ConnectionSettings = {
   highWaterBytes: 1,
   lowWaterBytes: 0,
   hardLimitBytes: 1,
+  readLowWaterBytes: 0,
+  readHighWaterBytes: undefined,
+  filters: undefined,
+  priority: 0,
   gone: undefined,
 }
 

@@ -1,12 +1,17 @@
 import type { Duplex } from 'node:stream'
+import type { ByteQueue } from './byte-queue/queue.js'
 import type { Channel } from './channel.js'
 import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
 import { type ErrorFacts, type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
+import { type FileRange, FileSegment, fileRange } from './file/segment.js'
+import { checkFilter, type Filter, type FilterOptions, type FlushMode } from './filter/filter.js'
+import { FilterStack } from './filter/stack.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
+import { type ConnectionInput, inputFor, inputOf } from './input.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
-import { parse } from './options.js'
+import { expected, oneOf, parse } from './options.js'
 import { ConnectionRates, type OwnRates } from './rate-limit/connection-rates.js'
 import { KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
 import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
@@ -19,6 +24,9 @@ import {
   type ConnectionTls,
   closeOptions,
   connectionTimeouts,
+  priorityOption,
+  type ReadWaterMarks,
+  readWaterMarks,
 } from './settings.js'
 import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
 import type { TlsContext } from './tls/context.js'
@@ -27,7 +35,7 @@ import type { StartTlsOptions } from './tls/options.js'
 import { startTlsSetup } from './tls/setup.js'
 import { connectionWebStreams } from './web-streams.js'
 
-const { eventData, pausedByUser, pausedWithoutReader, wantDrainFlag } = records
+const { eventData, pausedByFilter, pausedByQueue, pausedByUser, pausedWithoutReader, wantDrainFlag } = records
 
 // Bits of `flags`.
 const connecting = 1
@@ -38,6 +46,10 @@ const destroyed = 16
 const closed = 32
 const unreferenced = 64
 const finWritten = 128
+// The handlers are a FilterStack.
+const filtered = 256
+// Its error has been told before its end.
+const failureTold = 512
 const notWritable = endAsked | closeAsked | destroyed | closed
 
 // Bits of `hold`: the reasons of a pause; that earlier events wait to be delivered first; that nobody wants data or its
@@ -72,6 +84,13 @@ interface Extras {
 
 const extras = new WeakMap<object, Extras>()
 const noHandlers: ConnectionHandlers<never> = {}
+const flushModes = oneOf(['normal', 'flush', 'finished'])
+
+/** Who reads in place of handlers. */
+interface Sink {
+  /** One direction has failed; the connection is still there. */
+  directionFailed(error: SluiceError): void
+}
 
 /**
  * A stream of bytes to a peer, over TCP or a Unix socket. Comes from {@link listen} or {@link connect}; is read by
@@ -117,7 +136,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
    */
   write(bytes: Uint8Array | string): boolean {
     if (!(bytes instanceof Uint8Array)) bytes = toBytes(bytes)
-    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    if ((this.flags & (notWritable | filtered)) !== 0) return this.writeAbove(bytes)
+    return this.writeBelow(bytes)
+  }
+
+  /** @internal To the socket, whatever filters there are. */
+  writeBelow(bytes: Uint8Array): boolean {
     const length = bytes.length
     const settings = this.settings
     const queued = ((this.posted - this.channel.taken[this.slot]!) | 0) + length
@@ -130,13 +154,44 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   }
 
   /**
+   * Sends a part of a file (by default all of the segment), after what was written before and before what is written
+   * after. Where neither filters nor TLS have to see the bytes, and the engine knows how, the system sends them by
+   * itself; else they are read piece by piece. They count for `queuedBytes` and `drain`, but not for `hardLimitBytes`,
+   * as they are not in memory.
+   *
+   * @returns whether there is room below the high-water mark; if not, `drain` follows.
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` for what is not in the segment, `ERR_SLUICE_CLOSED` for a closed
+   *   segment, and as `write()`. A file that fails later, or has become too short, ends the own direction with
+   *   `ERR_SLUICE_FILE_FAILED`.
+   */
+  writeFile(segment: FileSegment, range: FileRange = {}): boolean {
+    if (!(segment instanceof FileSegment)) throw expected('a FileSegment', segment, 'segment')
+    const { fromBytes = 0, lengthBytes = segment.sizeBytes - fromBytes } = parse(fileRange, range)
+    if (fromBytes > segment.sizeBytes) throw expected(`at most ${segment.sizeBytes}`, fromBytes, 'fromBytes')
+    if (fromBytes + lengthBytes > segment.sizeBytes)
+      throw expected(`at most ${segment.sizeBytes - fromBytes}`, lengthBytes, 'lengthBytes')
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    return this.filterStack().writeFile(segment, fromBytes, lengthBytes)
+  }
+
+  /** @internal As of SendFile: without an engine that sends files they have to be read. */
+  sendFileBelow(_segment: FileSegment, _positionBytes: number, _lengthBytes: number): number | undefined {
+    return undefined
+  }
+
+  /**
    * @internal The same for bytes that are used where they are, whatever their size. `released` is called once, when they
    * are not needed any more, also if the connection ends before; it must not throw. Not called when this throws.
    */
   writeLent(bytes: Uint8Array, released: () => void): boolean {
-    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    if ((this.flags & (notWritable | filtered)) !== 0) return this.writeAbove(bytes, released)
+    return this.writeLentBelow(bytes, released)
+  }
+
+  /** @internal */
+  writeLentBelow(bytes: Uint8Array, released: () => void): boolean {
     const length = bytes.length
-    const queued = this.queuedBytes + length
+    const queued = this.queuedBelowBytes + length
     if (queued > this.settings.hardLimitBytes) this.refuseOverflow(queued)
     this.posted = (this.posted + length) | 0
     const hasRoom = queued < this.settings.highWaterBytes
@@ -144,8 +199,20 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return hasRoom
   }
 
-  /** Bytes written that the kernel has not taken yet. */
+  // Not straight to the socket.
+  private writeAbove(bytes: Uint8Array, released?: () => void): boolean {
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    return this.filters!.write(bytes, released)
+  }
+
+  /** Bytes written that the kernel has not taken yet. What filters keep until they get more does not count. */
   get queuedBytes(): number {
+    if ((this.flags & (closed | filtered)) === 0) return (this.posted - this.channel.taken[this.slot]!) | 0
+    return (this.flags & closed) !== 0 ? 0 : this.filters!.queuedBytes + this.queuedBelowBytes
+  }
+
+  /** @internal Without what is still in filters. */
+  get queuedBelowBytes(): number {
     return (this.flags & closed) !== 0 ? 0 : (this.posted - this.channel.taken[this.slot]!) | 0
   }
 
@@ -161,6 +228,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal Asks for a `drain` that no refused write has asked for. */
   tellDrain(): void {
+    if ((this.flags & filtered) !== 0) this.filters!.tellDrain()
+    else this.tellDrainBelow()
+  }
+
+  /** @internal */
+  tellDrainBelow(): void {
     if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opTellDrain | this.tag, this.slot, 0, 0)
   }
 
@@ -169,7 +242,42 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if (bytes !== undefined) this.write(bytes)
     if ((this.flags & notWritable) !== 0) return
     this.flags |= endAsked
-    this.channel.stage(records.opEnd | this.tag, this.slot, 0, 0)
+    if ((this.flags & filtered) !== 0) this.filters!.finish()
+    else this.endBelow()
+  }
+
+  /** @internal */
+  endBelow(): void {
+    if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opEnd | this.tag, this.slot, 0, 0)
+  }
+
+  /**
+   * Brings on its way what has been written.
+   *
+   * - `'normal'`: what goes of itself; resolves at once.
+   * - `'flush'` (the default): filters hold nothing back, and what has been written in this turn is handed to the system
+   *   now; resolves when all of it has left the filters. When the system has taken it, `drained()` tells.
+   * - `'finished'`: the same as `end()`; resolves as `finished()` does.
+   *
+   * Rejects when that is not possible any more. Source: LE-76, LE-51.
+   */
+  flush(mode: FlushMode = 'flush'): Promise<void> {
+    flushModes.parse(mode, 'mode')
+    const flushed = this.flushAs(mode)
+    // Many will not wait for it, and hear of the connection's end otherwise.
+    flushed.catch(() => {})
+    return flushed
+  }
+
+  private async flushAs(mode: FlushMode): Promise<void> {
+    if (mode === 'finished') {
+      this.end()
+      return this.finished()
+    }
+    if ((this.flags & (destroyed | closed)) !== 0) throw this.closedError()
+    if (mode === 'normal') return
+    if ((this.flags & filtered) !== 0) await this.filters!.flush()
+    this.channel.flushOutsideTurn()
   }
 
   /** Resolves when everything written, and FIN, is in the kernel's hands. Call `end()` first or afterwards. */
@@ -182,7 +290,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** @internal The same, called back within the turn. */
   whenFinished(callback: (error?: SluiceError) => void): void {
     const tell = () => callback((this.flags & finWritten) !== 0 ? undefined : this.closedError())
-    if ((this.flags & (finWritten | destroyed | closed)) !== 0) tell()
+    if ((this.flags & (finWritten | destroyed | closed)) !== 0 || this.filters?.outputFailure !== undefined) tell()
     else this.extras.finished.push(tell)
   }
 
@@ -198,15 +306,18 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal Whether so many bytes fit below the hard limit. */
   hasCapacityFor(lengthBytes: number): boolean {
-    return this.queuedBytes + lengthBytes <= this.settings.hardLimitBytes
+    return (this.filters?.heldBytes ?? this.queuedBytes) + lengthBytes <= this.settings.hardLimitBytes
   }
 
   private refuseWrite(): never {
+    const failure = this.filters?.outputFailure
+    if (failure !== undefined) throw failure
     const name = (this.flags & (destroyed | closed)) !== 0 ? 'CLOSED' : 'WRITE_AFTER_END'
     throw new SluiceError(name, { phase: 'write' })
   }
 
-  private refuseOverflow(queued: number): never {
+  /** @internal */
+  refuseOverflow(queued: number): never {
     const { hardLimitBytes } = this.settings
     const detail = `${queued} bytes would be queued, the limit hardLimitBytes is ${hardLimitBytes}; nothing was taken`
     throw new SluiceError('QUEUE_FULL', { phase: 'write', detail })
@@ -229,6 +340,43 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return (this.hold & pausedByUser) !== 0
   }
 
+  /**
+   * What has been collected for the `readable` handler and not taken yet.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_ARGUMENT` without that handler: nothing is collected then.
+   */
+  get input(): ByteQueue {
+    return this.requireInput().queue
+  }
+
+  /**
+   * Changes from how much on the `readable` handler is called, and at how much reading rests. Where as much as the new
+   * low mark is there already, the handler is called soon.
+   */
+  setReadWaterMarks(marks: ReadWaterMarks): void {
+    const parsed = parse(readWaterMarks, marks)
+    const input = this.requireInput()
+    const { lowWaterBytes = input.waterMarks.lowWaterBytes, highWaterBytes = input.waterMarks.highWaterBytes } = parsed
+    if (lowWaterBytes > highWaterBytes)
+      throw expected(`at most "highWaterBytes", ${highWaterBytes}`, lowWaterBytes, 'lowWaterBytes')
+    input.waterMarks = { lowWaterBytes, highWaterBytes }
+  }
+
+  private requireInput(): ConnectionInput {
+    if (this.settings.handlers?.readable !== undefined) return inputFor(this as Connection)
+    throw new SluiceError('INVALID_ARGUMENT', { detail: 'nothing is collected without a "readable" handler' })
+  }
+
+  /** @internal Whether what arrives goes to the handlers it began with. */
+  get isReadByHandlers(): boolean {
+    return this.sink === undefined && (this.hold & deaf) === 0 && (this.flags & closed) === 0
+  }
+
+  /** @internal */
+  tellReadable(input: ByteQueue): void {
+    this.upper.readable?.(this as never, input)
+  }
+
   /** @internal */
   pauseFor(reason: number): void {
     if ((this.hold & (reason | deaf)) !== 0) return
@@ -242,11 +390,13 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.hold &= ~reason
     if ((this.flags & (destroyed | closed)) === 0) this.channel.stage(records.opResume | this.tag, this.slot, reason, 0)
     if (this.hold === stashed) queueMicrotask(() => this.unstash())
+    if (reason !== pausedByFilter && (this.flags & filtered) !== 0) this.filters!.resumed()
+    if (reason === pausedByUser && this.settings.handlers?.readable !== undefined) inputOf(this)?.resumed()
   }
 
   /** @internal Whether a `closed` has to wait for events that are still to be delivered; a failure does not. */
   outwaits(failed: boolean): boolean {
-    return !failed && (this.hold & stashed) !== 0
+    return !failed && ((this.hold & stashed) !== 0 || this.filters?.isUnread === true)
   }
 
   /** @internal Keeps an event that came while paused, if anybody will want it. */
@@ -254,6 +404,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if ((this.hold & deaf) !== 0) return
     this.hold |= stashed
     this.extras.stash.push(event)
+  }
+
+  // What has been collected for somebody who reads no more comes again, and after it the end if that was told already.
+  private putBack(bytes: Buffer): void {
+    const hadEnded = this.hasPeerEnded
+    this.flags &= ~peerEnded
+    if ((this.flags & filtered) !== 0) {
+      this.filters!.putBack(bytes)
+      return
+    }
+    this.hold |= stashed
+    const { stash } = this.extras
+    if (hadEnded) stash.unshift({ type: records.eventEnd, a: 0 })
+    stash.unshift({ type: eventData, a: 0, bytes })
+    queueMicrotask(() => this.unstash())
   }
 
   private unstash(): void {
@@ -273,7 +438,8 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   }
 
   /**
-   * Batches of chunks, each chunk owned by whoever reads it. Reading goes no further ahead than `highWaterBytes`.
+   * Batches of chunks, each chunk owned by whoever reads it. Reading goes no further ahead than
+   * `readHighWaterBytes`.
    * Leaving the loop early destroys the connection.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array[]> {
@@ -297,9 +463,97 @@ export class Connection<Data = unknown> implements AsyncDisposable {
         detail: 'the connection is being read by another stream or iterator',
       })
     }
+    const unread = this.settings.handlers?.readable && inputOf(this)?.takeAll()
     this.sink = sink
-    this.handlers = handlers
-    this.resumeFor(pausedWithoutReader)
+    if ((this.flags & filtered) !== 0) this.filters!.upper = handlers
+    else this.handlers = handlers
+    if (unread !== undefined && unread.length > 0 && (this.flags & closed) === 0) this.putBack(unread)
+    this.resumeFor(pausedWithoutReader | pausedByQueue)
+  }
+
+  // ---- Filters
+
+  /**
+   * Puts filters between the socket and whoever uses this connection, the first one nearest to the socket, all of them
+   * above those that are there already. From now on what is written passes their outputs, from the top down, and what
+   * has not been handed out yet passes their inputs. They end with the connection: `end()` and `close()` finish them.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` for what is no filter; `ERR_SLUICE_WRITE_AFTER_END` or
+   *   `ERR_SLUICE_CLOSED` when the connection has come to its end. Nothing has changed then.
+   */
+  filter(filters: Filter | readonly Filter[], options: FilterOptions = {}): this {
+    const list = Array.isArray(filters) ? (filters as readonly Filter[]) : [filters as Filter]
+    list.forEach((filter, i) => {
+      checkFilter(filter, Array.isArray(filters) ? `filters[${i}]` : 'filter')
+    })
+    const { head } = options
+    if (head !== undefined && !(head instanceof Uint8Array)) throw expected('a Uint8Array', head, 'head')
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    if (this.filters?.isInFilter) {
+      throw new SluiceError('INVALID_ARGUMENT', { detail: 'filters cannot be added while a filter is being called' })
+    }
+    const stack = this.filterStack()
+    list.forEach((filter, i) => {
+      stack.add(filter, i === 0 ? head : undefined)
+    })
+    return this
+  }
+
+  private filterStack(): FilterStack {
+    let stack = this.filters
+    if (stack === undefined) {
+      stack = new FilterStack(this as Connection, this.handlers)
+      this.handlers = stack
+      this.flags |= filtered
+    }
+    return stack
+  }
+
+  /** @internal */
+  private get filters(): FilterStack | undefined {
+    return (this.flags & filtered) === 0 ? undefined : (this.handlers as unknown as FilterStack)
+  }
+
+  // Whom to tell what is no data: handlers, or what stands in their place.
+  private get upper(): ConnectionHandlers<never> {
+    return this.filters?.upper ?? this.handlers
+  }
+
+  /** @internal What arrives cannot be read any more; writing goes on. Source: D4. */
+  inputFailed(error: SluiceError): void {
+    this.extras.destroyError ??= error
+    if ((this.flags & (destroyed | closed)) === 0) {
+      this.channel.stage(records.opPause | this.tag, this.slot, pausedByFilter, 0)
+    }
+    this.dropStash()
+    this.tellFailure(error)
+    if (!this.settings.allowHalfOpen && this.sink === undefined) this.end()
+  }
+
+  /** @internal Nothing more can be written, and FIN is on its way; reading goes on. Source: D4. */
+  outputFailed(error: SluiceError): void {
+    this.flags |= endAsked
+    this.extras.destroyError ??= error
+    this.settle('drained')
+    // Not within the user's write().
+    queueMicrotask(() => {
+      try {
+        if ((this.flags & (destroyed | closed)) === 0) this.tellFailure(error)
+      } catch (thrown) {
+        this.handlerThrew(thrown)
+      }
+    })
+  }
+
+  private tellFailure(error: SluiceError): void {
+    if (this.sink !== undefined) {
+      ;(this.sink as Sink).directionFailed(error)
+      return
+    }
+    const { upper } = this
+    if (upper.error === undefined) return
+    this.flags |= failureTold
+    upper.error(this as never, error)
   }
 
   // ---- TLS
@@ -342,9 +596,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if ((this.flags & (closeAsked | destroyed)) === 0) {
       this.flags |= closeAsked
       this.dropStash()
-      this.channel.stage(records.opClose | this.tag, this.slot, timeoutMs, 0)
+      if ((this.flags & filtered) !== 0) {
+        // The socket goes on reading meanwhile, and what comes is dropped: the peer may have to send before it reads.
+        this.channel.stage(records.opResume | this.tag, this.slot, 0xff, 0)
+        this.filters!.finishAndClose(timeoutMs)
+      } else {
+        this.closeBelow(timeoutMs)
+      }
     }
     return gone
+  }
+
+  /** @internal */
+  closeBelow(timeoutMs: number): void {
+    if ((this.flags & (destroyed | closed)) !== 0) return
+    this.channel.stage(records.opClose | this.tag, this.slot, timeoutMs, 0)
   }
 
   /** Ends it now; unsent bytes are dropped. `error` is what `error` and `close` handlers get. */
@@ -363,6 +629,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if (error !== undefined) this.extras.destroyError = error
     this.dropStash()
     this.channel.stage(op | this.tag, this.slot, 0, 0)
+    this.filters?.destroy(error)
   }
 
   /** @internal That ends the connection; where it has been ended already, what was thrown is told all the same. */
@@ -453,6 +720,19 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   }
 
   // ---- Settings
+
+  /**
+   * Whose events are handled first, −100 to 100: within what a turn brings, those of higher priority. May be changed at
+   * any time, and counts from the next turn on. Default: as its listener or connect() had it, 0.
+   */
+  get priority(): number {
+    return (this.flags & closed) !== 0 ? this.settings.priority : this.channel.priorityOf(this.slot)
+  }
+
+  set priority(priority: number) {
+    priorityOption.parse(priority, 'priority')
+    if ((this.flags & closed) === 0) this.channel.setPriority(this.slot, priority)
+  }
 
   /** Replaces the bounds on idle and half-closed time; what is left out becomes 0, none. */
   setTimeouts(bounds: ConnectionTimeouts): void {
@@ -572,7 +852,14 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     const own = extras.get(this)
     own?.connected?.resolve()
     if (own !== undefined) own.connected = undefined
-    this.handlers.open?.(this as never)
+    this.begin()
+  }
+
+  /** @internal It is there: its first event. */
+  begin(): void {
+    const { filters, handlers } = this.settings
+    if (filters !== undefined) this.filter(filters(this as never))
+    handlers?.open?.(this as never)
   }
 
   /** @internal Secures the connection; resolves when the handshake is done. @throws {SluiceError} of what is wrong. */
@@ -627,28 +914,41 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   onEnd(): void {
+    if ((this.flags & filtered) !== 0) this.filters!.socketEnded()
+    else this.tellEnd()
+  }
+
+  /** @internal */
+  tellEnd(): void {
     this.flags |= peerEnded
-    this.handlers.end?.(this as never)
+    this.upper.end?.(this as never)
     // A stream or iterator ends the own direction itself, when its user has read to the end.
     if (!this.settings.allowHalfOpen && this.sink === undefined) this.end()
   }
 
   /** @internal */
   onDrain(): void {
+    if ((this.flags & filtered) !== 0) this.filters!.socketDrained()
+    else this.tellDrained()
+  }
+
+  /** @internal */
+  tellDrained(): void {
     this.settle('drained')
-    this.handlers.drain?.(this as never)
+    this.upper.drain?.(this as never)
   }
 
   /** @internal */
   onFinished(): void {
-    this.flags |= finWritten
+    if (this.filters?.outputFailure === undefined) this.flags |= finWritten
     this.settle('finished')
   }
 
   /** @internal */
   onTimeout(kind: TimeoutKind, name: ErrorName): void {
-    if (this.handlers.timeout !== undefined) {
-      this.handlers.timeout(this as never, kind)
+    const { upper } = this
+    if (upper.timeout !== undefined) {
+      upper.timeout(this as never, kind)
       return
     }
     void this.endpoints // while they can still be asked for
@@ -676,12 +976,13 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     known?.finished.splice(0).forEach((wake) => {
       wake()
     })
-    const { handlers } = this
+    this.filters?.destroy(error)
+    const handlers = this.upper
     try {
-      this.tellEnd(handlers, error)
+      this.tellGone(handlers, error)
       // A stream or iterator that took over has been told; so are the handlers that stood there before.
       if (this.sink !== undefined) {
-        this.tellEnd(this.settings.handlers ?? noHandlers, error)
+        this.tellGone(this.settings.handlers ?? noHandlers, error)
       } else if (error !== undefined && handlers.error === undefined && handlers.close === undefined) {
         process.emitWarning(error)
       }
@@ -694,9 +995,10 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   }
 
   // `close` is the last call whatever `error` does.
-  private tellEnd(handlers: ConnectionHandlers<never>, error: SluiceError | undefined): void {
+  private tellGone(handlers: ConnectionHandlers<never>, error: SluiceError | undefined): void {
+    const isTold = (this.flags & failureTold) !== 0 && this.sink === undefined
     try {
-      if (error !== undefined) handlers.error?.(this as never, error)
+      if (error !== undefined && !isTold) handlers.error?.(this as never, error)
     } finally {
       handlers.close?.(this as never, error)
     }
@@ -713,8 +1015,9 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   private whenDrained(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const tell = () => ((this.flags & (closed | destroyed)) === 0 ? resolve() : reject(this.closedError()))
-      if ((this.flags & (closed | destroyed)) !== 0) tell()
+      const isOver = () => (this.flags & (closed | destroyed)) !== 0 || this.filters?.outputFailure !== undefined
+      const tell = () => (isOver() ? reject(this.closedError()) : resolve())
+      if (isOver()) tell()
       else this.extras.drained.push(tell)
     })
   }

@@ -3,6 +3,7 @@ import type { Connection } from './connection.js'
 import type { ConnectionHandlers } from './handlers.js'
 import type { Listener, ListenOptions } from './listener.js'
 import { Runtime } from './runtime.js'
+import type { PairOptions } from './settings.js'
 
 let shared: Runtime | undefined
 
@@ -15,6 +16,15 @@ function defaultRuntime(): Runtime {
 /** {@link Runtime.listen} of a runtime that all callers of this thread share, with the defaults of {@link Runtime}. */
 export function listen<Data = unknown>(options: ListenOptions, handlers?: ConnectionHandlers<Data>): Promise<Listener> {
   return defaultRuntime().listen(options, handlers)
+}
+
+/** {@link Runtime.pair} of a runtime that all callers of this thread share, with the defaults of {@link Runtime}. */
+export function pair<First = unknown, Second = unknown>(
+  options?: PairOptions,
+  first?: ConnectionHandlers<First>,
+  second?: ConnectionHandlers<Second>,
+): [Connection<First>, Connection<Second>] {
+  return defaultRuntime().pair(options, first, second)
 }
 
 /** {@link Runtime.connect} of a runtime that all callers of this thread share, with the defaults of {@link Runtime}. */

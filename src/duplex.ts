@@ -128,10 +128,10 @@ export class ConnectionDuplex extends Duplex {
 
   /** @throws {SluiceError} `ERR_SLUICE_INVALID_ARGUMENT` when something else reads the connection already. */
   constructor(connection: Connection) {
-    const { allowHalfOpen, highWaterBytes } = connection.settings
+    const { allowHalfOpen, highWaterBytes, readHighWaterBytes = readAheadBytes } = connection.settings
     super({
       allowHalfOpen,
-      readableHighWaterMark: readAheadBytes,
+      readableHighWaterMark: readHighWaterBytes,
       writableHighWaterMark: highWaterBytes,
       decodeStrings: true,
       // `close` says whether there was an error, which streams do not and net.Socket does.
@@ -300,6 +300,11 @@ export class ConnectionDuplex extends Duplex {
     }
     if (this.over) this.destroyDone()
     else this.connection.destroy(error instanceof SluiceError ? error : undefined)
+  }
+
+  /** @internal A stream ends as a whole. */
+  directionFailed(error: SluiceError): void {
+    guarded(() => void this.destroy(error))
   }
 
   /** @internal The connection is gone. */

@@ -147,6 +147,27 @@ export const errorTable = {
     advice:
       'A warning, once per outage: the group goes on with the part of its last lease (`stats().shared`). See `cause`.',
   },
+  FILE_FAILED: {
+    meaning: 'the file cannot be sent',
+    advice: '`cause` is what the system answered. Or the file is, or has become, shorter than what is to be sent.',
+  },
+  FILTER_FAILED: {
+    meaning: 'a filter failed',
+    advice:
+      'What it got is not what it expects, e.g. no compressed data, or cut off. Only its own direction was ended.',
+  },
+  FILTER_THREW: {
+    meaning: 'a filter threw',
+    advice: '`cause` is what it threw. Only its own direction was ended.',
+  },
+  FILTER_RESULT: {
+    meaning: 'a filter did not answer as filters do',
+    advice: "It must return 'ok', 'needMore' or 'error'. Only its own direction was ended.",
+  },
+  FILTER_EXPANSION: {
+    meaning: 'a filter made too much of what it got',
+    advice: 'The peer may mean harm (a "zip bomb"); `maxExpansion` of the filter is the bound.',
+  },
   HANDLER_THREW: {
     meaning: 'a handler threw',
     advice: '`cause` is what it threw. Only its own connection was ended.',

@@ -1,3 +1,4 @@
+import type { ByteQueue } from './byte-queue/queue.js'
 import type { Connection } from './connection.js'
 import type { SluiceError } from './errors.js'
 
@@ -16,6 +17,11 @@ export interface ConnectionHandlers<Data = unknown> {
   handshakeError?(error: SluiceError): void
   /** Bytes came in. They are a view that is valid until this returns: copy what you keep. Writing it back is free. */
   data?(connection: Connection<Data>, bytes: Uint8Array): void
+  /**
+   * In place of `data`: bytes came in and are collected in `input`, which is `connection.input`, until you take them out.
+   * Called when there are at least `readLowWaterBytes`, after each arrival; reading rests at `readHighWaterBytes`.
+   */
+  readable?(connection: Connection<Data>, input: ByteQueue): void
   /** After a `write()` that returned false: what was queued has fallen to the low-water mark. */
   drain?(connection: Connection<Data>): void
   /** The peer has finished sending. Unless `allowHalfOpen`, `end()` follows by itself when this returns. */

@@ -2,7 +2,6 @@ import { unlinkSync } from 'node:fs'
 import type { Channel, ChannelListener } from './channel.js'
 import type { Connection } from './connection.js'
 import { SluiceError } from './errors.js'
-import type { ConnectionHandlers } from './handlers.js'
 import type { NativeAddress } from './native/binding.js'
 import {
   anything,
@@ -145,11 +144,8 @@ export class Listener implements ChannelListener, AsyncDisposable {
   accepted(connection: Connection): void {
     this.open++
     connection.findRateLimitGroup()
-    const handlers = this.settings.handlers as ConnectionHandlers | undefined
-    if (handlers !== undefined) {
-      handlers.open?.(connection)
-      return
-    }
+    connection.begin()
+    if (this.settings.handlers !== undefined) return
     const taker = this.takers.shift()
     if (taker === undefined) this.waiting.push(connection)
     else taker({ done: false, value: connection })

@@ -23,11 +23,14 @@ function readerOf(connection: Connection<never>): ConnectionReader {
 
 /**
  * Reads a connection by `for await`: each step takes all that has come since the last one, as chunks that belong to
- * the reader. When as much as `highWaterBytes` waits to be taken, the connection is paused, and so is the peer.
+ * the reader, but waits until that is `readLowWaterBytes`. When as much as `readHighWaterBytes` waits to be taken, the
+ * connection is paused, and so is the peer.
  */
 export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
   private chunks: Buffer[] = []
   private sizeBytes = 0
+  private weightBytes = 0
+  private isAnswering = false
   private ended = false
   private error: SluiceError | undefined
   private readonly waiting: { resolve: (batch: Batch) => void; reject: (error: SluiceError) => void }[] = []
@@ -63,14 +66,37 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
     this.finish(error)
   }
 
+  /** @internal Reading has failed, or writing has, which is the writer's affair. */
+  directionFailed(error: SluiceError): void {
+    if (error.phase === 'read') this.finish(error)
+  }
+
   /** @internal */
   take(bytes: Uint8Array): void {
     if (this.ended) return
     this.chunks.push(Buffer.from(bytes))
-    this.sizeBytes += Math.max(bytes.length, leastChunkBytes)
+    this.sizeBytes += bytes.length
+    this.weightBytes += Math.max(bytes.length, leastChunkBytes)
+    const { readHighWaterBytes, highWaterBytes } = this.connection.settings
     // Answered when all events of the turn are in, so that they come as one batch.
-    if (this.waiting.length > 0 && this.chunks.length === 1) queueMicrotask(() => this.answer())
-    else if (this.sizeBytes >= this.connection.settings.highWaterBytes) this.connection.pauseFor(pausedByQueue)
+    if (this.waiting.length > 0 && this.isEnough) this.answerSoon()
+    else if (this.weightBytes >= (readHighWaterBytes ?? highWaterBytes)) this.connection.pauseFor(pausedByQueue)
+  }
+
+  private answerSoon(): void {
+    if (this.isAnswering) return
+    this.isAnswering = true
+    queueMicrotask(() => {
+      this.isAnswering = false
+      this.answer()
+    })
+  }
+
+  // What weighs as much as the high mark is enough, however little it is: no more would come.
+  private get isEnough(): boolean {
+    if (this.chunks.length === 0) return false
+    const { readLowWaterBytes, readHighWaterBytes, highWaterBytes } = this.connection.settings
+    return this.sizeBytes >= readLowWaterBytes || this.weightBytes >= (readHighWaterBytes ?? highWaterBytes)
   }
 
   /** @internal The peer's end, or that of the connection; the first one counts. */
@@ -82,7 +108,7 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
   }
 
   private answer(): void {
-    while (this.waiting.length > 0 && (this.chunks.length > 0 || this.ended)) {
+    while (this.waiting.length > 0 && (this.isEnough || this.ended)) {
       const { resolve, reject } = this.waiting.shift()!
       const { error } = this
       if (this.chunks.length > 0) {
@@ -90,6 +116,7 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
       } else if (error !== undefined) {
         this.error = undefined
         reject(error)
+        if (!this.connection.settings.allowHalfOpen) this.connection.end()
       } else {
         resolve(done)
         if (!this.connection.settings.allowHalfOpen) this.connection.end()
@@ -100,7 +127,7 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
   private give(): Batch {
     const value = this.chunks
     this.chunks = []
-    this.sizeBytes = 0
+    this.sizeBytes = this.weightBytes = 0
     this.connection.resumeFor(pausedByQueue)
     return { done: false, value }
   }

@@ -18,6 +18,8 @@ import {
   checkSizes,
   nativeConfigOf,
   nativeRatesOf,
+  type PairOptions,
+  pairOptions,
   settingsOf,
 } from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
@@ -257,7 +259,43 @@ export class Runtime implements Clock, AsyncDisposable {
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
     connection.findRateLimitGroup()
+    if (settings.filters !== undefined) connection.filter(settings.filters(connection))
     return connection as Connection<Data>
+  }
+
+  /**
+   * Two connections that are connected to each other, in memory: each is all that a connection is, but for addresses and
+   * socket options. Both are open when this returns; their `open` handlers are not called. Source: LE-60…66.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_CONNECTION_LIMIT`.
+   */
+  pair<First = unknown, Second = unknown>(
+    options?: PairOptions,
+    first?: ConnectionHandlers<First>,
+    second?: ConnectionHandlers<Second>,
+  ): [Connection<First>, Connection<Second>] {
+    const parsed = parse(pairOptions, options)
+    checkSizes(parsed)
+    checkHandlers(first)
+    checkHandlers(second)
+    this.refuseClosed('connect')
+    const channel = this.pickChannel()
+    const { bufferBytes, endOnDestroy } = parsed
+    const configOf = (handlers: unknown) => ({
+      ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeRatesOf(parsed, channel),
+    })
+    const answer = channel.native.pair({ bufferBytes, endOnDestroy }, configOf(first), configOf(second))
+    if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect' })
+    return [first, second].map((handlers, i) => {
+      const { slot, tag } = answer[i]!
+      const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+      const connection = new Connection(channel, slot, tag, settings)
+      channel.adoptConnection(connection)
+      connection.findRateLimitGroup()
+      if (settings.filters !== undefined) connection.filter(settings.filters(connection))
+      return connection
+    }) as unknown as [Connection<First>, Connection<Second>]
   }
 
   // ---- Time
@@ -405,7 +443,7 @@ function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): Nati
   return answer
 }
 
-const handlerNames = ['open', 'handshakeError', 'data', 'drain', 'end', 'timeout', 'error', 'close']
+const handlerNames = ['open', 'handshakeError', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
 
 function checkHandlers(handlers: unknown): void {
   if (handlers === undefined) return
@@ -415,6 +453,9 @@ function checkHandlers(handlers: unknown): void {
     if (handler !== undefined && typeof handler !== 'function')
       throw expected('a function', handler, `handlers.${name}`)
   }
+  const { data, readable } = handlers as ConnectionHandlers
+  if (data !== undefined && readable !== undefined)
+    throw expected('absent beside "handlers.data"', readable, 'handlers.readable')
 }
 
 function engineOfEnvironment(): EngineName | undefined {

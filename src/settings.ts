@@ -1,8 +1,10 @@
 import type { Connection } from './connection.js'
 import type { SluiceError } from './errors.js'
+import type { Filter } from './filter/filter.js'
 import type { ConnectionHandlers } from './handlers.js'
+import { collecting } from './input.js'
 import type { NativeConnectionConfig, NativeTlsConfig } from './native/binding.js'
-import { boolean, expected, integer, milliseconds, optional, type Shape, withDefault } from './options.js'
+import { boolean, expected, fn, integer, milliseconds, optional, type Shape, withDefault } from './options.js'
 import { anyGroupParser, KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
 import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
 import type { RateClock, RateLimitGroup } from './rate-limit/rate-limit-group.js'
@@ -21,6 +23,11 @@ export interface ConnectionOptions extends SocketOptions {
   lowWaterBytes?: number
   /** Queued bytes that no `write()` may exceed; it throws `ERR_SLUICE_QUEUE_FULL`. Default 67 108 864. */
   hardLimitBytes?: number
+  /** Collected bytes from which `readable` is called, or a step of `for await` answered. Default 0: any. Source: LE-41. */
+  readLowWaterBytes?: number
+  /** Collected bytes at which reading rests, with `readable`, `for await` and streams. Default: as `highWaterBytes`; for
+   *  Node streams 65 536. Source: LE-42. */
+  readHighWaterBytes?: number
   /** Bound on silence of the peer while we read. Default 0: none. Source: HP-101. */
   readTimeoutMs?: number
   /** Bound on a standstill of what is queued. Default 0: none. Source: HP-101, LE-49. */
@@ -31,8 +38,14 @@ export interface ConnectionOptions extends SocketOptions {
   rateLimit?: RateLimit
   /** Buckets shared with others: one group, or one per key, e.g. per remote address. Default: none. Source: LE-22. */
   rateLimitGroup?: RateLimitGroup | KeyedRateLimitGroups
+  /** Called for each new connection, before its `open`: the filters it begins with, see `Connection.filter()`. */
+  filters?: (connection: Connection) => Filter | readonly Filter[]
+  /** Whose events are handled first, −100 to 100: those of higher priority, within what a turn brings. Default 0. */
+  priority?: number
 }
 
+/** Of `Connection.priority`. */
+export const priorityOption = integer({ min: -100, max: 100, default: 0 })
 const timeout = () => withDefault(milliseconds(), 0)
 
 // Whatever the socket is.
@@ -41,11 +54,15 @@ const flowOptions = {
   highWaterBytes: integer({ min: 1, max: maxBytes, default: 1_048_576 }),
   lowWaterBytes: integer({ min: 0, max: maxBytes, default: 0 }),
   hardLimitBytes: integer({ min: 1, max: maxBytes, default: 67_108_864 }),
+  readLowWaterBytes: integer({ min: 0, max: maxBytes, default: 0 }),
+  readHighWaterBytes: optional(integer({ min: 1, max: maxBytes })),
   readTimeoutMs: timeout(),
   writeTimeoutMs: timeout(),
   halfClosedTimeoutMs: timeout(),
   rateLimit: optional(rateLimitParser),
   rateLimitGroup: optional(anyGroupParser),
+  filters: optional(fn<NonNullable<ConnectionOptions['filters']>>()),
+  priority: priorityOption,
 } satisfies Shape<Omit<ConnectionOptions, keyof SocketOptions>>
 
 export const connectionOptions = {
@@ -64,15 +81,37 @@ export const adoptOptions = {
   fd: integer({ min: 0, max: 2_147_483_647 }),
 } satisfies Shape<AdoptOptions>
 
-/** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` unless the three sizes are in order. */
+/** What the two ends of a pair have in common. */
+export interface PairOptions extends Omit<ConnectionOptions, keyof SocketOptions> {
+  /** Bytes on the way in one direction, 1 to 1 073 741 824; what is written beyond is queued at the writer, as with a
+   *  socket. Default 65 536. Source: LE-61. */
+  bufferBytes?: number
+  /** `destroy()` of one end is `ERR_SLUICE_CONNECTION_RESET` for the other. Otherwise that one is not told, and what it
+   *  writes is dropped. `end()`, `close()` and `reset()` are told either way. Default false. Source: D10, LE-63. */
+  endOnDestroy?: boolean
+}
+
+export const pairOptions = {
+  ...flowOptions,
+  bufferBytes: integer({ min: 1, max: maxBytes, default: 65_536 }),
+  endOnDestroy: boolean({ default: false }),
+} satisfies Shape<PairOptions>
+
+/** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` unless the sizes are in order. */
 export function checkSizes(
-  options: Required<Pick<ConnectionOptions, 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>>,
+  options: Pick<
+    ConnectionSettings,
+    'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes' | 'readLowWaterBytes' | 'readHighWaterBytes'
+  >,
 ): void {
-  const { highWaterBytes, lowWaterBytes, hardLimitBytes } = options
+  const { highWaterBytes, lowWaterBytes, hardLimitBytes, readLowWaterBytes } = options
   if (lowWaterBytes > highWaterBytes)
     throw expected(`at most "highWaterBytes", ${highWaterBytes}`, lowWaterBytes, 'lowWaterBytes')
   if (hardLimitBytes < highWaterBytes)
     throw expected(`at least "highWaterBytes", ${highWaterBytes}`, hardLimitBytes, 'hardLimitBytes')
+  const readHighWaterBytes = options.readHighWaterBytes ?? highWaterBytes
+  if (readLowWaterBytes > readHighWaterBytes)
+    throw expected(`at most "readHighWaterBytes", ${readHighWaterBytes}`, readLowWaterBytes, 'readLowWaterBytes')
 }
 
 /** How one connection is secured. */
@@ -95,6 +134,10 @@ export interface ConnectionSettings {
   tls?: ConnectionTls
   /** connect(): whom it was asked for. */
   peer?: TlsPeer
+  readLowWaterBytes: number
+  readHighWaterBytes: number | undefined
+  filters: ConnectionOptions['filters']
+  priority: number
   /** Called when one of these connections is gone, after its handlers. */
   gone: (() => void) | undefined
   rateLimit?: RateLimit | undefined
@@ -105,13 +148,17 @@ type RateOptions = Pick<ConnectionOptions, 'rateLimit' | 'rateLimitGroup'>
 
 /** Separates what JavaScript looks at from what native code does. */
 export function settingsOf(
-  options: Required<Pick<ConnectionOptions, 'allowHalfOpen' | 'highWaterBytes' | 'lowWaterBytes' | 'hardLimitBytes'>> &
-    RateOptions,
+  options: Omit<ConnectionSettings, 'handlers' | 'gone' | 'tls' | 'peer'>,
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
-  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, rateLimit, rateLimitGroup } = options
-  const sizes = { highWaterBytes, lowWaterBytes, hardLimitBytes }
-  return { handlers, allowHalfOpen, ...sizes, gone: undefined, rateLimit, rateLimitGroup }
+  const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readLowWaterBytes, readHighWaterBytes } =
+    options
+  const { filters, priority, rateLimit, rateLimitGroup } = options
+  return {
+    handlers: handlers && collecting(handlers),
+    ...{ allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readLowWaterBytes, readHighWaterBytes },
+    ...{ filters, priority, rateLimit, rateLimitGroup, gone: undefined },
+  }
 }
 
 /** What native code is told of rate limits. `clock` is that of the loop.
@@ -155,6 +202,19 @@ export interface ConnectionTimeouts {
   /** Bound on being half-closed; 0 for none. */
   halfClosedTimeoutMs?: number
 }
+
+/** How much of what arrives is collected for `readable`; what is left out stays as it is. */
+export interface ReadWaterMarks {
+  /** Bytes from which it is called. */
+  lowWaterBytes?: number
+  /** Bytes at which reading rests until some are taken. */
+  highWaterBytes?: number
+}
+
+export const readWaterMarks = {
+  lowWaterBytes: optional(integer({ min: 0, max: maxBytes })),
+  highWaterBytes: optional(integer({ min: 1, max: maxBytes })),
+} satisfies Shape<ReadWaterMarks>
 
 export const closeOptions = {
   timeoutMs: withDefault(milliseconds({ min: 1 }), 5000),

@@ -11,7 +11,7 @@ export interface ConnectionWebStreams {
   writable: WritableStream<ArrayBufferView | ArrayBuffer>
 }
 
-/** Reading goes no further ahead than `highWaterBytes`; a write is done when the kernel has taken it. */
+/** Reading goes no further ahead than `readHighWaterBytes`; a write is done when the kernel has taken it. */
 export function connectionWebStreams(connection: Connection): ConnectionWebStreams {
   const reader = new ConnectionReader(connection)
   return { readable: readableOf(reader), writable: writableOf(connection, reader) }

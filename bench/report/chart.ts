@@ -29,7 +29,7 @@ export function renderChart(bench: CaseResult): string {
 
 /** Which colour a server has. */
 export function familyOf(server: string): 'sluice' | 'node' | 'bun' | 'c' {
-  if (server.startsWith('sluice')) return 'sluice'
+  if (server.startsWith('sluice') || server === 'byte-queue') return 'sluice'
   if (server.startsWith('c-')) return 'c'
   return server === 'bun' ? 'bun' : 'node'
 }
@@ -62,7 +62,7 @@ function row(server: ServerResult, top: number, x: (value: number) => number, be
     `<rect class="bar" x="${labels}" y="${middle - barHeight / 2}" width="${bar.toFixed(1)}" height="${barHeight}" rx="2"/>`,
     whisker(x(value.min), x(value.max), middle),
     ...rounds.map((round) => `<circle class="round" cx="${x(round.value).toFixed(1)}" cy="${middle}" r="2"/>`),
-    ...targetMarks(server, bench, x, middle),
+    ...targetMarks(server, x, middle),
     `<text class="value" x="${width - 4}" y="${middle}">${number(value.median)}</text>`,
     '</g>',
   ].join('')
@@ -74,9 +74,9 @@ function whisker(from: number, to: number, y: number): string {
 }
 
 // A notch above and below the bar at the value a target asks for.
-function targetMarks(server: ServerResult, bench: CaseResult, x: (value: number) => number, y: number): string[] {
-  return server.targets.map(({ against, atMost, met }) => {
-    const base = against === undefined ? 1 : bench.servers.find((other) => other.server === against)!.value.median
+function targetMarks(server: ServerResult, x: (value: number) => number, y: number): string[] {
+  return server.targets.map(({ against, atMost, met, ratio }) => {
+    const base = against === undefined ? 1 : server.value.median / ratio
     const at = x(base * atMost)
     const reach = barHeight / 2 + 4
     const name = against === undefined ? 'target' : `target: ${atMost} × ${against}`

@@ -41,4 +41,7 @@ export function verdict({ met, cRatio }: TargetResult): string {
   return cRatio === undefined ? 'missed' : `missed, by C too: ${cRatio.toFixed(2)}`
 }
 
-const againstName = { 'node:net': 'node:net', 'c-epoll': 'C' }
+const againstName = {
+  ...{ 'node:net': 'node:net', 'c-epoll': 'C', unlimited: 'no limits' },
+  ...{ 'Buffer.concat': 'Buffer.concat', bl: 'bl' },
+}

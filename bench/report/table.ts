@@ -46,6 +46,8 @@ const perSecond = {
   source: 'throughput',
   idle: '',
   delay: 'messages/s',
+  filter: 'messages/s',
+  queue: 'pieces/s',
 }
 
 function renderCase(bench: CaseResult): string {

@@ -1,6 +1,7 @@
 // The competitor everyone has: node:net as its documentation says, with back-pressure.
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { chargenChunk } from '../chargen.js'
+import { maskTransform } from './mask.js'
 import { announce, serverOptions } from './service.js'
 
 const chunk = chargenChunk()
@@ -11,6 +12,9 @@ const services: Record<string, (socket: Socket) => void> = {
       if (!socket.write(bytes)) socket.pause()
     })
     socket.on('drain', () => socket.resume())
+  },
+  mask(socket) {
+    socket.pipe(maskTransform()).pipe(maskTransform()).pipe(socket)
   },
   discard(socket) {
     socket.on('data', () => {})

@@ -2,10 +2,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 /** What all servers under test in JavaScript have in common: their options, their announcement, their answers. */
 export interface ServerOptions {
-  readonly service: 'echo' | 'discard' | 'chargen'
+  readonly service: 'echo' | 'discard' | 'chargen' | 'mask'
   readonly engine?: string
   readonly threads: number
   readonly via: 'handlers' | 'duplex'
+  /** Bytes per second of all connections together, or that limits are to be there and never reached. */
+  readonly limit?: number | 'unreached'
 }
 
 /** Reads `--name value` pairs. They come from the runner alone, so nothing is checked. */
@@ -20,21 +22,31 @@ export function serverOptions(): ServerOptions {
     engine: option('engine', 'auto'),
     threads: Number(option('threads', '0')),
     via: option('via', 'handlers') as ServerOptions['via'],
+    limit: limitOf(option('limit', '')),
   }
 }
 
+function limitOf(text: string): ServerOptions['limit'] {
+  if (text === '') return undefined
+  return text === 'unreached' ? text : Number(text)
+}
+
 /** Prints the line the runner waits for, and answers its questions until it goes away. */
-export function announce(port: number): void {
+export function announce(port: number, further: Record<string, (...numbers: number[]) => object> = {}): void {
+  const all = { ...answers, ...further }
   tell({ port, pid: process.pid })
   process.stdin.on('data', (bytes) => {
-    for (const question of String(bytes).trim().split('\n')) tell(answers[question]!())
+    for (const question of String(bytes).trim().split('\n')) {
+      const [name, ...numbers] = question.split(' ')
+      tell(all[name!]!(...numbers.map(Number)))
+    }
   })
   process.stdin.on('end', () => process.exit(0))
 }
 
 type Collector = { gc?: () => void; Bun?: { gc(force: boolean): void } }
 
-const answers: Record<string, () => object> = {
+const answers: Record<string, (...numbers: number[]) => object> = {
   cpu() {
     const { user, system } = process.cpuUsage()
     return { cpuNs: (user + system) * 1000 }

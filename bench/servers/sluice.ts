@@ -1,22 +1,35 @@
 // sluice itself, by handlers or under Node's streams.
 import type { Duplex } from 'node:stream'
-import { type Connection, type ConnectionHandlers, Runtime } from 'sluice'
+import {
+  type Connection,
+  type ConnectionHandlers,
+  type ConnectionOptions,
+  type Filter,
+  type FilterFunction,
+  RateLimit,
+  RateLimitGroup,
+  Runtime,
+} from 'sluice'
 import { chargenChunk } from '../chargen.js'
+import { maskInPlace, maskTransform } from './mask.js'
 import { announce, serverOptions } from './service.js'
 
-const { service, engine, threads, via } = serverOptions()
+const { service, engine, threads, via, limit } = serverOptions()
 const chunk = chargenChunk()
 
-const byHandlers: Record<string, ConnectionHandlers> = {
-  echo: {
-    data(connection, bytes) {
-      if (!connection.write(bytes)) connection.pause()
-    },
-    drain(connection) {
-      connection.resume()
-    },
-    error() {}, // a load generator that leaves may reset its connections
+const echo: ConnectionHandlers = {
+  data(connection, bytes) {
+    if (!connection.write(bytes)) connection.pause()
   },
+  drain(connection) {
+    connection.resume()
+  },
+  error() {}, // a load generator that leaves may reset its connections
+}
+
+const byHandlers: Record<string, ConnectionHandlers> = {
+  echo,
+  mask: echo,
   discard: { data() {}, error() {} },
   chargen: { open: fill, drain: fill, data() {}, error() {} },
 }
@@ -27,6 +40,9 @@ const byDuplex: Record<string, (stream: Duplex) => void> = {
       if (!stream.write(bytes)) stream.pause()
     })
     stream.on('drain', () => stream.resume())
+  },
+  mask(stream) {
+    stream.pipe(maskTransform()).pipe(maskTransform()).pipe(stream)
   },
   discard(stream) {
     stream.on('data', () => {})
@@ -51,10 +67,27 @@ function serveDuplex(connection: Connection): void {
   byDuplex[service]!(stream)
 }
 
+// process > listener > connection, as one would have them.
+function limits(): ConnectionOptions {
+  if (limit === undefined) return {}
+  const rate = RateLimit.bytesPerSecond(limit === 'unreached' ? '1 TB' : limit)
+  if (limit !== 'unreached') return { rateLimitGroup: new RateLimitGroup({ limit: rate }) }
+  const parent = new RateLimitGroup({ limit: rate })
+  return { rateLimit: rate, rateLimitGroup: new RateLimitGroup({ limit: rate, parent }) }
+}
+const mask: FilterFunction = (source, destination, limitBytes) => {
+  if (source.sizeBytes === 0) return 'needMore'
+  destination.appendReference(maskInPlace(source.read(limitBytes)))
+  return 'ok'
+}
+const masked: Filter = { input: mask, output: mask }
+
 async function main(): Promise<void> {
   const runtime = new Runtime({ engine: engine as 'auto', threads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
-  const listener = await runtime.listen({ port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true }, handlers)
+  const filters = service === 'mask' && via === 'handlers' ? () => masked : undefined
+  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, filters, ...limits() }
+  const listener = await runtime.listen(options, handlers)
   announce((listener.address as { port: number }).port)
 }
 

@@ -96,6 +96,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("pausedByQueue", pausedByQueue);
   set("pausedWithoutReader", pausedWithoutReader);
   set("errorTls", ErrorCode::tls);
+  set("pausedByFilter", pausedByFilter);
   set("maxSlots", maxSlots);
   return numbers;
 }

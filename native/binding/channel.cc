@@ -23,6 +23,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::listenerStats>("listenerStats"),
                          InstanceMethod<&Channel::closeListener>("closeListener"),
                          InstanceMethod<&Channel::connect>("connect"),
+                         InstanceMethod<&Channel::pair>("pair"),
                          InstanceMethod<&Channel::adopt>("adopt"),
                          InstanceMethod<&Channel::startTls>("startTls"),
                          InstanceMethod<&Channel::tlsInfo>("tlsInfo"),
@@ -263,6 +264,27 @@ Napi::Value Channel::connect(const Napi::CallbackInfo& info) {
   return handle(env, slot, generation);
 }
 
+Napi::Value Channel::pair(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto options = info[0].As<Napi::Object>();
+  const PairOptions pairOptions{values::number(options, "bufferBytes"), values::flag(options, "endOnDestroy")};
+  const auto first = values::connectionConfig(info[1].As<Napi::Object>());
+  const auto second = values::connectionConfig(info[2].As<Napi::Object>());
+  Result<PairSockets::Ends> ends = channelClosed;
+  uint32_t generations[2] = {};
+  onLoop([&](Network& network, Loop& loop) {
+    ends = network.pair(pairOptions, first, second);
+    if (!ends) return;
+    generations[0] = loop.engine().generation(ends->first);
+    generations[1] = loop.engine().generation(ends->second);
+  });
+  if (!ends) return values::failure(env, ends.error());
+  auto result = Napi::Array::New(env);
+  result.Set(0u, handle(env, ends->first, generations[0]));
+  result.Set(1u, handle(env, ends->second, generations[1]));
+  return result;
+}
+
 Napi::Value Channel::adopt(const Napi::CallbackInfo& info) {
   const auto options = info[0].As<Napi::Object>();
   const auto config = values::connectionConfig(options);
@@ -436,7 +458,12 @@ Napi::Value Channel::setOptions(const Napi::CallbackInfo& info) {
   const auto options = values::socketOptions(info[2].As<Napi::Object>(), "options");
   Result<void> result = channelClosed;
   onLoop([&](Network& network, Loop& loop) {
-    if (target.in(network) == nullptr) return;
+    const Connection* connection = target.in(network);
+    if (connection == nullptr) return;
+    if (connection->local) {
+      result = Network::noSocket;
+      return;
+    }
     result = Result<void>();
     for (const SocketOptionValue& option : options) {
       result = loop.engine().setOption(target.slot, option);
@@ -450,7 +477,10 @@ Napi::Value Channel::tcpInfo(const Napi::CallbackInfo& info) {
   const Target target(info);
   Result<TcpInfo> result = channelClosed;
   onLoop([&](Network& network, Loop& loop) {
-    if (target.in(network) != nullptr) result = loop.engine().tcpInfo(target.slot);
+    const Connection* connection = target.in(network);
+    if (connection == nullptr) return;
+    if (connection->local) result = Network::noSocket;
+    else result = loop.engine().tcpInfo(target.slot);
   });
   return result ? values::tcpInfo(info.Env(), *result) : values::failure(info.Env(), result.error());
 }
@@ -459,7 +489,8 @@ Napi::Value Channel::endpoints(const Napi::CallbackInfo& info) {
   const Target target(info);
   Result<SocketAddress> local = channelClosed, remote = channelClosed;
   onLoop([&](Network& network, Loop& loop) {
-    if (target.in(network) == nullptr) return;
+    const Connection* connection = target.in(network);
+    if (connection == nullptr || connection->local) return;
     local = loop.engine().localAddress(target.slot);
     remote = loop.engine().peerAddress(target.slot);
   });

@@ -25,6 +25,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value listenerStats(const Napi::CallbackInfo& info);
   Napi::Value closeListener(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);
+  Napi::Value pair(const Napi::CallbackInfo& info);
   Napi::Value adopt(const Napi::CallbackInfo& info);
   Napi::Value startTls(const Napi::CallbackInfo& info);
   Napi::Value tlsInfo(const Napi::CallbackInfo& info);

@@ -203,6 +203,9 @@ class Engine {
   virtual void close(Slot socket, CloseMode mode) = 0;
   /// Gives the slot back after `closed`.
   virtual void release(Slot socket) = 0;
+  /// A slot for somebody else's socket, so that all of a loop share their numbers; noSlot when there is none.
+  virtual Slot reserve() = 0;
+  virtual void unreserve(Slot slot) = 0;
   /// Changes with every reuse of a slot, 24 bits.
   virtual uint32_t generation(Slot socket) const = 0;
 

@@ -38,6 +38,8 @@ class ReadinessEngine final : public FdEngine {
   SendResult send(Slot socket, const iovec* pieces, int count) override;
   void close(Slot socket, CloseMode mode) override;
   void release(Slot socket) override;
+  Slot reserve() override { return sockets_.allocate(); }
+  void unreserve(Slot slot) override { sockets_.release(slot); }
   uint32_t generation(Slot socket) const override { return sockets_.generation(socket); }
   int fd(Slot socket) const override;
 

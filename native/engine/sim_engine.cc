@@ -42,6 +42,8 @@ class SimEngine final : public Engine, private SimNetwork::Watcher {
   Result<void> shutdownSend(Slot slot) override;
   void close(Slot slot, CloseMode mode) override;
   void release(Slot slot) override;
+  Slot reserve() override { return sockets_.allocate(); }
+  void unreserve(Slot slot) override { sockets_.release(slot); }
   uint32_t generation(Slot slot) const override { return sockets_.generation(slot); }
 
   Result<void> setOption(Slot slot, const SocketOptionValue& value) override;

@@ -117,7 +117,7 @@ int64_t RateMember::takenBeyond(Direction direction) {
   const bool current = lane(direction).servedTick.load(std::memory_order_relaxed) == parent_->tick();
   const int64_t beyond = current ? moved - flow.share.load(std::memory_order_relaxed) : 0;
   moved = 0;
-  return flow.scarce ? 0 : std::max<int64_t>(0, beyond);
+  return std::max<int64_t>(0, beyond);
 }
 
 void RateMember::spend(Direction direction, int64_t bytes) {
@@ -137,7 +137,8 @@ void RateMember::spend(Direction direction, int64_t bytes) {
     node = group;
   }
   int64_t& inTick = movedInTick_[static_cast<int>(direction)];
-  inTick = first ? bytes : inTick + bytes;
+  if (first) inTick = 0;
+  if (!parent_->flow(direction).scarce.load(std::memory_order_relaxed)) inTick += bytes;
   if (!anyScarce) return;
   std::lock_guard lock(parent_->tree_->mutex);
   node = this;

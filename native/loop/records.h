@@ -65,16 +65,17 @@ enum ControlWord : int {
 enum class TimeoutKind : uint8_t { read = 1, write, halfClosed };
 
 /// Why a connection does not read; any reason suffices (LE-40).
-enum PauseReason : uint8_t {
+enum PauseReason : uint16_t {
   pausedByUser = 1,
   pausedByStream = 2,
   pausedByQueue = 4,
   pausedWithoutReader = 8,
+  pausedByFilter = 16,
   // JavaScript knows nothing of these:
-  pausedByRate = 16,    // its own bucket is empty
-  pausedByGroup = 32,   // the group has nothing for it
-  pausedForGroup = 64,  // nobody has said yet which group it belongs to
-  pausedByLayer = 128,  // what came is still to be decrypted
+  pausedByRate = 32,     // its own bucket is empty
+  pausedByGroup = 64,    // the group has nothing for it
+  pausedForGroup = 128,  // nobody has said yet which group it belongs to
+  pausedByLayer = 256,   // what came is still to be decrypted
 };
 
 }  // namespace sluice

@@ -53,10 +53,11 @@ struct Connection {
   ConnectionState state = ConnectionState::unused;
   ReadSide readSide = ReadSide::open;
   WriteSide writeSide = WriteSide::open;
-  uint8_t pauses = 0;        // a set of PauseReason
+  uint16_t pauses = 0;       // a set of PauseReason
   bool sending : 1 = false;  // the engine will complete a send
   bool wantDrain : 1 = false;
   bool dirty : 1 = false;     // in the list of those with staged pieces
+  bool local : 1 = false;     // an end of a pair, not a socket of the engine's
   bool gated : 1 = false;     // holds a place in its listener's gates
   bool securing : 1 = false;  // a handshake is under way: its bytes are wanted even while nobody reads
 

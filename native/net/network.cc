@@ -105,8 +105,23 @@ Result<Slot> Network::adopt(int fd, const ConnectionConfig& config) {
   if (!slot) return slot.error();
   Connection& connection = start(*slot, ConnectionState::open, config);
   bindRate(*slot, connection, config.rate, nullptr);
-  if (connection.reading()) engine_.receive(*slot, true);
+  if (connection.reading()) receive(*slot, true);
   return *slot;
+}
+
+Result<PairSockets::Ends> Network::pair(const PairOptions& options, const ConnectionConfig& first,
+                                        const ConnectionConfig& second) {
+  auto ends = pairs_.open(options);
+  if (!ends) return ends.error();
+  const auto begin = [this](Slot slot, const ConnectionConfig& config) {
+    Connection& connection = start(slot, ConnectionState::open, config);
+    connection.local = true;
+    bindRate(slot, connection, config.rate, nullptr);
+    if (connection.reading()) receive(slot, true);
+  };
+  begin(ends->first, first);
+  begin(ends->second, second);
+  return ends;
 }
 
 void Network::onCompletion(const Completion& completion) {
@@ -147,7 +162,7 @@ void Network::onConnected(Slot slot, Connection& connection) {
   // What was written or ended while connecting.
   if (connection.queue) sendQueued(slot, connection);
   else afterSending(slot, connection);
-  if (connection.reading()) engine_.receive(slot, true);
+  if (connection.reading()) receive(slot, true);
 }
 
 void Network::onReceived(Slot slot, Connection& connection, const Completion& completion) {
@@ -202,7 +217,7 @@ void Network::beginDraining(Slot slot, Connection& connection, uint32_t boundMs)
     timersOf(slot, connection).stateDeadlineMs = loop_.nowMs() + boundMs;
     armTimers(slot, connection);
   }
-  if (connection.readSide == ReadSide::open) engine_.receive(slot, true);
+  if (connection.readSide == ReadSide::open) receive(slot, true);
   endWriting(slot, connection);
 }
 
@@ -217,7 +232,7 @@ void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, co
   dropStaged(connection);
   if (connection.tls) leaveHandshake(connection);
   dropLimit(connection);
-  engine_.close(slot, mode);
+  closeSocket(slot, mode);
 }
 
 void Network::onClosed(Slot slot, Connection& connection) {
@@ -229,27 +244,25 @@ void Network::onClosed(Slot slot, Connection& connection) {
   if (connection.tls) dropLayers(connection);
   if (unknown) {
     connection.moveTo(ConnectionState::unused);
-    return engine_.release(slot);
+    return releaseSlot(slot);
   }
   emitFailure(EventType::closed, connection.tag, slot, connection.error);
 }
 
-void Network::setPauses(Slot slot, Connection& connection, uint8_t pauses) {
+void Network::setPauses(Slot slot, Connection& connection, uint16_t pauses) {
   const bool before = connection.reading();
   connection.pauses = pauses;
   const bool after = connection.reading();
-  // What a layer holds comes before what the engine brings. It may itself be why the engine does not, even where the
-  // last of what it held has just gone out: reading it to the end lifts that pause.
-  if (connection.tls && (pauses & ~pausedByLayer) == 0 && (pauses != 0 || connection.tls->hasInput())) {
-    deliverLater(slot, connection);
-  }
+  // What a layer holds is wanted as soon as nobody but the layer itself is in the way.
+  const bool wanted = (pauses & ~pausedByLayer) == 0;
+  if (wanted && connection.tls && (pauses != 0 || connection.tls->hasInput())) deliverLater(slot, connection);
   if (before == after) return;
   if (after && connection.timers) {
     // Time spent paused by ourselves does not count (LE-49).
     connection.timers->lastReadMs = loop_.nowMs();
     armTimers(slot, connection);
   }
-  engine_.receive(slot, after);
+  receive(slot, after);
 }
 
 void Network::destroyAll() {

@@ -11,6 +11,7 @@
 #include "net/connection.h"
 #include "net/handshake_pool.h"
 #include "net/listener.h"
+#include "net/pair_sockets.h"
 
 namespace sluice {
 
@@ -32,6 +33,9 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
 
   /// `connected` or `closed` follows. connectTimeoutMs 0: as long as the system tries.
   Result<Slot> connect(const ConnectSpec& spec, const ConnectionConfig& config, uint32_t connectTimeoutMs);
+  /// Two connections that are connected to each other, both open. Errors: connectionLimit.
+  Result<PairSockets::Ends> pair(const PairOptions& options, const ConnectionConfig& first,
+                                 const ConnectionConfig& second);
   /// Takes over a connected descriptor; the connection is open at once.
   Result<Slot> adopt(int fd, const ConnectionConfig& config);
 
@@ -68,13 +72,20 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void onCompletion(const Completion& completion) override;
   void onTimer(Timer& timer) override;
   void onTurn() override;
-  bool work() const override { return !readable_.empty() || !handshakes_.empty(); }
+  bool work() const override { return !readable_.empty() || !handshakes_.empty() || pairs_.work(); }
+  /// onTurn() has something to do that needs nothing of the kernel.
+  bool workInMemory() const { return pairs_.work() || !readable_.empty(); }
   void gateOpened() override;
   void gateWanted() override;
   uint32_t mayReceive(Slot slot) override;
   void received(Slot slot, uint32_t bytes, bool more) override;
   uint32_t usualReceive(Slot slot) override;
 
+  /// Errors: notSupported for ends of pairs, which have no addresses and no options.
+  Result<SocketAddress> peerAddress(Slot slot) {
+    return at(slot).local ? Result<SocketAddress>(noSocket) : engine_.peerAddress(slot);
+  }
+  static constexpr Error noSocket{ErrorCode::notSupported, 0, ""};
   /// Bytes of JavaScript's writes that the kernel has not taken.
   static size_t unsentBytes(const Connection& connection);
   uint32_t openConnections() const { return openConnections_; }
@@ -92,6 +103,21 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   };
 
   Connection& at(Slot slot);
+  // Of the engine, or of the pairs.
+  void receive(Slot slot, bool on) { at(slot).local ? pairs_.receive(slot, on) : engine_.receive(slot, on); }
+  void limitReceive(Slot slot, bool on) {
+    at(slot).local ? pairs_.limitReceive(slot, on) : engine_.limitReceive(slot, on);
+  }
+  SendResult send(Slot slot, const iovec* pieces, int count) {
+    return at(slot).local ? pairs_.send(slot, pieces, count) : engine_.send(slot, pieces, count);
+  }
+  Result<void> shutdownSend(Slot slot) {
+    return at(slot).local ? pairs_.shutdownSend(slot) : engine_.shutdownSend(slot);
+  }
+  void closeSocket(Slot slot, CloseMode mode) {
+    at(slot).local ? pairs_.close(slot, mode) : engine_.close(slot, mode);
+  }
+  void releaseSlot(Slot slot) { at(slot).local ? pairs_.release(slot) : engine_.release(slot); }
   Connection& start(Slot slot, ConnectionState state, const ConnectionConfig& config);
   void emit(EventType type, Slot slot, const Connection& connection, int32_t a = 0, int32_t b = 0);
   void emitFailure(EventType type, uint32_t tag, uint32_t id, const Error& error);
@@ -123,7 +149,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void beginDraining(Slot slot, Connection& connection, uint32_t boundMs);
   void beginClosing(Slot slot, Connection& connection, CloseMode mode, const Error& error);
   void closeIfOver(Slot slot, Connection& connection);
-  void setPauses(Slot slot, Connection& connection, uint8_t pauses);
+  void setPauses(Slot slot, Connection& connection, uint16_t pauses);
 
   // Securing: network_securing.cc. Sending through layers: network_encrypting.cc.
   class WireOut final : public TlsWire {
@@ -217,6 +243,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   std::vector<std::unique_ptr<ByteQueue>> spareQueues_;
   std::atomic<bool> gateOpened_{false}, gateWanted_{false};
   uint32_t openConnections_ = 0;
+  PairSockets pairs_{loop_, *this, *this};
   WireOut wireOut_{*this};
   std::vector<uint8_t> gathered_;                     // small writes on their way into one record
   std::vector<std::pair<Slot, uint32_t>> readable_;   // sessions with plaintext that found no room, or was resumed

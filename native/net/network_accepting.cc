@@ -69,7 +69,7 @@ void Network::onAccepted(const Completion& completion) {
   }
   if (listener.connections.tls) return secureAccepted(slot, connection, listener);
   emit(EventType::opened, slot, connection, static_cast<int32_t>(listener.key));
-  if (connection.reading()) engine_.receive(slot, true);
+  if (connection.reading()) receive(slot, true);
 }
 
 void Network::onAcceptFailed(const Completion& completion) {

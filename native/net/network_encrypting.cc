@@ -41,7 +41,7 @@ bool Network::sendWire(Slot slot, Connection& connection) {
       return false;
     }
     const iovec piece{scratch.data(), scratch.size()};
-    const SendResult result = engine_.send(slot, &piece, 1);
+    const SendResult result = send(slot, &piece, 1);
     if (!result.error && result.taken < scratch.size()) {
       queueOf(connection)
           .append(scratch.data() + result.taken, static_cast<uint32_t>(scratch.size() - result.taken));
@@ -61,7 +61,7 @@ bool Network::sendWire(Slot slot, Connection& connection) {
     if (connection.limit) most = maySend(connection, std::min(most, connection.queue->sizeBytes()));
     if (most == 0) return true;  // resumeSending() goes on
     const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
-    const SendResult result = engine_.send(slot, pieces, count);
+    const SendResult result = send(slot, pieces, count);
     if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
     if (result.taken > 0) drainQueue(slot, connection, result.taken);
     if (result.error) {

@@ -28,7 +28,7 @@ void Network::bindRate(Slot slot, Connection& connection, const RateBinding& bin
   if (binding.own) setRateLimit(slot, connection, binding.own);
   if (binding.group) setRateGroup(slot, connection, binding.group);
   if (!binding.groups) return;
-  auto peer = remote == nullptr ? engine_.peerAddress(slot) : Result<SocketAddress>(*remote);
+  auto peer = remote == nullptr ? peerAddress(slot) : Result<SocketAddress>(*remote);
   setRateGroup(slot, connection, binding.groups->group(peer ? keyOf(*peer) : "", engine_.nowMs()));
 }
 
@@ -36,7 +36,7 @@ ConnectionLimit& Network::limitOf(Slot slot, Connection& connection) {
   if (!connection.limit) {
     connection.limit = std::make_unique<ConnectionLimit>();
     connection.limit->timer.tag = static_cast<uint64_t>(TimerKind::limit) << 32 | slot;
-    engine_.limitReceive(slot, true);
+    limitReceive(slot, true);
   }
   return *connection.limit;
 }
@@ -63,7 +63,7 @@ void Network::setRateGroup(Slot slot, Connection& connection, std::shared_ptr<Ra
       resumeSending(slot, connection);
     }
   }
-  setPauses(slot, connection, connection.pauses & static_cast<uint8_t>(~(pausedByGroup | pausedForGroup)));
+  setPauses(slot, connection, connection.pauses & static_cast<uint16_t>(~(pausedByGroup | pausedForGroup)));
   dropIdleLimit(slot, connection);
 }
 
@@ -75,7 +75,7 @@ void Network::leaveGroup(ConnectionLimit& limits) {
 void Network::dropIdleLimit(Slot slot, Connection& connection) {
   if (!connection.limit || connection.limit->own || connection.limit->member) return;
   connection.limit.reset();
-  engine_.limitReceive(slot, false);
+  limitReceive(slot, false);
 }
 
 void Network::dropLimit(Connection& connection) {
@@ -232,7 +232,7 @@ void Network::armLimit(Connection& connection) {
 void Network::reviewOwnLimit(Slot slot, Connection& connection) {
   ConnectionLimit& limits = *connection.limit;
   if (ownAllowance(limits, Direction::read) > 0) {
-    setPauses(slot, connection, connection.pauses & static_cast<uint8_t>(~pausedByRate));
+    setPauses(slot, connection, connection.pauses & static_cast<uint16_t>(~pausedByRate));
   }
   const bool sends = (limits.sendHolds & heldByOwn) == 0 || ownAllowance(limits, Direction::write) > 0;
   if (sends) limits.sendHolds &= static_cast<uint8_t>(~heldByOwn);
@@ -279,7 +279,7 @@ void Network::takeGrants() {
     if (!connection.limit || connection.limit->member.get() != member) continue;
     stopAwaiting(*connection.limit, direction);
     if (direction == Direction::read) {
-      setPauses(slot, connection, connection.pauses & static_cast<uint8_t>(~pausedByGroup));
+      setPauses(slot, connection, connection.pauses & static_cast<uint16_t>(~pausedByGroup));
     } else {
       connection.limit->sendHolds &= static_cast<uint8_t>(~heldByGroup);
       resumeSending(slot, connection);

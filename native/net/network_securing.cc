@@ -53,7 +53,7 @@ void Network::secureAccepted(Slot slot, Connection& connection, Listener& listen
     timersOf(slot, connection).stateDeadlineMs = loop_.nowMs() + boundMs;
     armTimers(slot, connection);
   }
-  engine_.receive(slot, true);
+  receive(slot, true);
 }
 
 TlsResult<void> Network::startTls(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config) {
@@ -80,7 +80,7 @@ TlsResult<void> Network::startTls(Slot slot, Connection& connection, std::shared
     timersOf(slot, connection).stateDeadlineMs = loop_.nowMs() + boundMs;
     armTimers(slot, connection);
   }
-  if (!wasReading) engine_.receive(slot, true);
+  if (!wasReading) receive(slot, true);
   queueHandshake(slot, connection);
   return {};
 }
@@ -103,7 +103,7 @@ void Network::beginHandshake(Slot slot, Connection& connection) {
       listener->waiting.emplace_back(slot, connection.tag);
       setPauses(slot, connection, connection.pauses | pausedByLayer);
       connection.securing = false;
-      engine_.receive(slot, false);
+      receive(slot, false);
       if (delayMs != 0 && !listener->handshakeTimer.armed()) {
         loop_.arm(listener->handshakeTimer, loop_.nowMs() + delayMs);
       }
@@ -143,8 +143,8 @@ void Network::serveWaitingHandshakes(Listener& listener) {
     listener.waiting.pop_front();
     if (!waits) continue;
     connection->securing = true;
-    connection->pauses &= static_cast<uint8_t>(~pausedByLayer);
-    engine_.receive(slot, true);
+    connection->pauses &= static_cast<uint16_t>(~pausedByLayer);
+    receive(slot, true);
     beginHandshake(slot, *connection);
   }
 }
@@ -215,8 +215,8 @@ void Network::takeBackHandshakes() {
       layer.session().keepRest();
       layer.heldIn = {};
       if ((connection->pauses & pausedByLayer) != 0) {
-        connection->pauses &= static_cast<uint8_t>(~pausedByLayer);
-        engine_.receive(job.slot, connection->reading());
+        connection->pauses &= static_cast<uint16_t>(~pausedByLayer);
+        receive(job.slot, connection->reading());
       }
     }
     if (layer.heldEnd) layer.session().wireEnded();
@@ -243,7 +243,7 @@ void Network::onSecured(Slot slot, Connection& connection) {
     layer.announced = true;
     emit(EventType::opened, slot, connection, static_cast<int32_t>(connection.listenerKey));
   }
-  if (!connection.reading()) engine_.receive(slot, false);
+  if (!connection.reading()) receive(slot, false);
   if (layer.session().hasPlaintext()) deliverLater(slot, connection);
   encryptQueued(slot, connection);
   if (connection.live()) afterSending(slot, connection);
@@ -277,7 +277,7 @@ void Network::onWireData(Slot slot, Connection& connection, std::span<const uint
       lowest.heldIn.insert(lowest.heldIn.end(), bytes.begin(), bytes.end());
       if (lowest.heldIn.size() > maxHeldBytes && (connection.pauses & pausedByLayer) == 0) {
         connection.pauses |= pausedByLayer;
-        engine_.receive(slot, false);
+        receive(slot, false);
       }
       if (first && connection.state == ConnectionState::open) beginHandshake(slot, connection);
       return;
@@ -379,7 +379,7 @@ void Network::deliverPlain(Slot slot, Connection& connection) {
       break;
     }
     if ((connection.pauses & pausedByLayer) != 0) {
-      setPauses(slot, connection, static_cast<uint8_t>(connection.pauses & ~pausedByLayer));
+      setPauses(slot, connection, static_cast<uint16_t>(connection.pauses & ~pausedByLayer));
     }
     break;
   }
@@ -394,6 +394,7 @@ void Network::deliverLater(Slot slot, Connection& connection) {
 }
 
 void Network::onTurn() {
+  if (pairs_.work()) pairs_.collect();
   if (readable_.empty()) return;
   std::vector<std::pair<Slot, uint32_t>> listed;
   listed.swap(readable_);
@@ -414,7 +415,7 @@ void Network::failSecure(Slot slot, Connection& connection, TlsError error) {
   const bool offloaded = layer.phase() == TlsLayer::Phase::offloaded;
   const bool handshake = connection.securing || layer.phase() == TlsLayer::Phase::waiting;
   TlsFailureReport report{std::move(error), "", 0};
-  if (auto remote = engine_.peerAddress(slot)) {
+  if (auto remote = peerAddress(slot)) {
     report.remoteAddress = remote->host();
     report.remotePort = remote->port();
   }

@@ -48,15 +48,15 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         if (connection != nullptr) beginClosing(slot, *connection, CloseMode::reset, {});
         break;
       case OpType::pause:
-        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint8_t>(connection->pauses | op.a));
+        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint16_t>(connection->pauses | op.a));
         break;
       case OpType::resume:
-        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint8_t>(connection->pauses & ~op.a));
+        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint16_t>(connection->pauses & ~op.a));
         break;
       case OpType::forget:
         if (connection != nullptr && connection->state == ConnectionState::closed) {
           connection->moveTo(ConnectionState::unused);
-          engine_.release(slot);
+          releaseSlot(slot);
         }
         break;
       case OpType::armTimer: {
@@ -129,7 +129,7 @@ void Network::flushStaged(Slot slot, Connection& connection) {
       total += piece.length;
     }
     if (connection.limit && maySend(connection, total) < total) break;  // sendQueued() sends what may be sent
-    const SendResult result = engine_.send(slot, pieces, count);
+    const SendResult result = send(slot, pieces, count);
     if (connection.limit) noteSend(connection, result, total);
     countTaken(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
@@ -188,7 +188,7 @@ void Network::sendQueued(Slot slot, Connection& connection) {
     if (connection.limit) most = std::min(most, maySend(connection, std::min(most, connection.queue->sizeBytes())));
     if (most == 0) break;  // resumeSending() goes on
     const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
-    const SendResult result = engine_.send(slot, pieces, count);
+    const SendResult result = send(slot, pieces, count);
     if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
     if (result.taken > 0) drainQueue(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
@@ -231,7 +231,7 @@ void Network::afterSending(Slot slot, Connection& connection) {
   if (left == 0 && connection.writeSide == WriteSide::ending && !connection.sending && connection.live()) {
     if (connection.tls && !sayGoodbye(slot, connection)) return;
     connection.writeSide = WriteSide::ended;
-    const auto shut = engine_.shutdownSend(slot);
+    const auto shut = shutdownSend(slot);
     // ENOTCONN: the peer's reset was first; the read side will tell.
     if (!shut && shut.error().code != ErrorCode::system && connection.readSide != ReadSide::open) {
       return beginClosing(slot, connection, CloseMode::normal, shut.error());

@@ -46,8 +46,8 @@ class TlsKeylogSink {
   virtual void line(std::string_view text) = 0;
 };
 
-/// A policy, for servers or for clients. Empty strings and lists, and 0, mean the default named beside them. Defaults
-/// are those of Mozilla's intermediate guideline 5.7.
+/// A policy, for servers or for clients. Empty strings and lists mean the default named beside them. Defaults are those
+/// of Mozilla's intermediate guideline 5.7.
 struct TlsOptions {
   /// Own certificates, one per key type (RSA, EC, Ed25519 …): the handshake takes what the peer can verify.
   std::vector<TlsKeyPair> keys{};
@@ -114,7 +114,7 @@ struct TlsOptions {
   uint32_t maxKeyUpdatesPerSecond = 100;
   /// Records of data without a byte of it. 0: no limit but OpenSSL's own, 32 in a row.
   uint32_t maxEmptyRecordsPerSecond = 1000;
-  /// Bytes that a peer may send until the handshake is done, certificates included.
+  /// Bytes that a peer may send until the handshake is done, certificates included. At least 1.
   uint32_t maxHandshakeBytes = 128 * 1024;
 
   /// HP-91: records of 1400 bytes at the start and after a second of idling, so that the first bytes can be used

@@ -77,9 +77,9 @@ class TlsPolicyBuilder {
     if (policy_->context_ == nullptr) return outOfMemory(TlsStage::options);
     context_ = policy_->context_.get();
     setModes();
-    for (auto step : {&TlsPolicyBuilder::versions, &TlsPolicyBuilder::ciphers, &TlsPolicyBuilder::groups,
-                      &TlsPolicyBuilder::identity, &TlsPolicyBuilder::trust, &TlsPolicyBuilder::protocols,
-                      &TlsPolicyBuilder::psks}) {
+    for (auto step : {&TlsPolicyBuilder::numbers, &TlsPolicyBuilder::versions, &TlsPolicyBuilder::ciphers,
+                      &TlsPolicyBuilder::groups, &TlsPolicyBuilder::identity, &TlsPolicyBuilder::trust,
+                      &TlsPolicyBuilder::protocols, &TlsPolicyBuilder::psks}) {
       if (auto done = (this->*step)(); !done) return done.error();
     }
     if (auto done = sessions(std::move(formerKeys)); !done) return done.error();
@@ -99,6 +99,17 @@ class TlsPolicyBuilder {
     if (!options_.tickets) flags |= SSL_OP_NO_TICKET;
     SSL_CTX_set_options(context_, flags);
     SSL_CTX_set_max_cert_list(context_, static_cast<long>(options_.maxHandshakeBytes));
+  }
+
+  TlsResult<void> numbers() {
+    if (options_.maxHandshakeBytes == 0) {
+      return optionError(TlsFailure::invalidOption, "maxHandshakeBytes", "0; at least 1 is needed");
+    }
+    if (options_.verifyDepth < 0 || options_.verifyDepth > 100) {
+      return optionError(TlsFailure::invalidOption, "verifyDepth",
+                         std::to_string(options_.verifyDepth) + "; 0 to 100 are allowed");
+    }
+    return {};
   }
 
   TlsResult<void> versions() {

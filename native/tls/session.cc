@@ -44,6 +44,13 @@ void TlsSession::lend(std::span<const uint8_t> bytes) {
 
 void TlsSession::keepRest() {
   if (lent_.empty()) return;
+  if (failed_ || peerEnded_) {
+    // Nobody will read it, and a peer may go on sending.
+    lent_ = {};
+    kept_ = {};
+    keptBegin_ = 0;
+    return;
+  }
   if (keptBegin_ > 0) {
     kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(keptBegin_));
     keptBegin_ = 0;
@@ -394,6 +401,7 @@ TlsSession::NameChoice TlsSession::chooseByName(std::string_view name) {
   }
   rare_->nameKnown = true;
   rare_->serverName = name;
+  const SSL_CTX* firstContext = SSL_get_SSL_CTX(ssl_);
   if (const auto names = context_->serverNames(); names != nullptr) {
     TlsContext* chosen = name.empty() ? nullptr : names->find(name);
     if (chosen == nullptr && names->strict()) {
@@ -407,6 +415,9 @@ TlsSession::NameChoice TlsSession::chooseByName(std::string_view name) {
       sizer_ = RecordSizer(policy_->dynamicRecordSize);
     }
   }
+  // Otherwise the session's id context is that of its SSL_CTX already.
+  const bool dependsOnName = policy_->clientAuth != TlsClientAuth::none;
+  if (!dependsOnName && SSL_get_SSL_CTX(ssl_) == firstContext) return NameChoice::known;
   uint8_t id[TlsPolicy::idBytes];
   policy_->sessionId(name, id);
   return SSL_set_session_id_context(ssl_, id, sizeof id) == 1 ? NameChoice::known : NameChoice::failed;

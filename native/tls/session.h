@@ -68,8 +68,10 @@ enum class TlsChannelBinding : uint8_t { unique, exporter, serverEndPoint };
 ///
 /// Every call leaves OpenSSL's error queue of the thread empty; failures are kept in the session, oldest first.
 ///
-/// Memory: see idleBytes in the README of the benchmark; OpenSSL's two record buffers (16.5 KiB each) exist only while
-/// a record is under way, or until releaseBuffers() when `keepBuffers()` was asked for.
+/// Memory of an idle session, measured with OpenSSL 3.0 and TLS 1.3: 14.4 KB for a server without client certificates, of
+/// which 7.6 are OpenSSL's SSL struct, 1.9 its two AES-GCM contexts, 0.9 its SSL_SESSION and 0.7 our own; a client has 5
+/// more for the parsed certificate. The two record buffers (16.5 KiB each) exist only while a record is under way, or
+/// until releaseBuffers() when keepBuffers() was asked for.
 class TlsSession {
  public:
   /// `context` decides the role. Errors: invalidOption (serverName, verifyName, alpn), badSession, noMemory.
@@ -90,7 +92,8 @@ class TlsSession {
   /// The following calls consume these bytes, which stay the caller's: they must be valid until keepRest(), and there
   /// must be none lent already.
   void lend(std::span<const uint8_t> bytes);
-  /// Copies what is left of the lent bytes into the session. In steady state nothing is left, so nothing is copied.
+  /// Copies what is left of the lent bytes into the session. In steady state nothing is left, so nothing is copied. What
+  /// comes after close_notify or a failure is dropped.
   void keepRest();
   /// Ciphertext that came and has not been consumed: kept or lent.
   size_t unreadWireBytes() const { return kept_.size() - keptBegin_ + lent_.size(); }

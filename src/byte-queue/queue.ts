@@ -287,6 +287,27 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
     return written
   }
 
+  /**
+   * @internal Takes out the first piece and lends it to `use` for the time of that call; where it is longer than
+   * `copiedBytes`, its memory stays as it is afterwards, too. @returns how long it is.
+   */
+  lendFirst(use: (bytes: Buffer) => void, copiedBytes: number): number {
+    const { chunk, start, end } = this.head!
+    const length = end - start
+    const sizeBefore = this.size
+    if (length > copiedBytes) chunk.exposed = true
+    chunk.references++
+    const releases = this.removeFront(length)
+    if (this.watched || releases !== undefined) this.settle(releases, sizeBefore, 0, length)
+    try {
+      use(chunk.memory.subarray(start, end))
+    } finally {
+      const release = chunk.drop()
+      if (release !== undefined) callSafely(release)
+    }
+    return length
+  }
+
   // ---- Looking
 
   /** Fills `target` with a copy of what lies from `fromBytes` on. @returns how many bytes were copied. */

@@ -302,6 +302,11 @@ export interface NativeChannel {
   }
   closeListener(key: number): void
   connect(options: NativeConnectOptions): { slot: number; tag: number } | NativeFailure
+  pair(
+    options: { bufferBytes: number; endOnDestroy: boolean },
+    first: NativeConnectionConfig,
+    second: NativeConnectionConfig,
+  ): { slot: number; tag: number }[] | NativeFailure
   adopt(options: NativeConnectionConfig & { fd: number }): { slot: number; tag: number } | NativeFailure
   /** Begins TLS over what the connection is now; `securing` follows at once. */
   startTls(slot: number, tag: number, tls: NativeTlsConfig): NativeFailure | NativeTlsFailure | undefined

@@ -40,6 +40,7 @@ export const pausedByUser = 1
 export const pausedByStream = 2
 export const pausedByQueue = 4
 export const pausedWithoutReader = 8
+export const pausedByFilter = 16
 
 /** The code of errors whose number native.takeTlsFailure() explains. */
 export const errorTls = 28

@@ -18,6 +18,7 @@ const calls: { [name: string]: { call: Call; base: object } } = {
   },
   adopt: { call: (options) => runtime.adopt(options as never, {}), base: { fd: 0 } },
   setTimeouts: { call: (options) => client.setTimeouts(options), base: {} },
+  setReadWaterMarks: { call: (options) => client.setReadWaterMarks(options), base: {} },
   setOptions: { call: (options) => client.setOptions(options), base: {} },
   'Connection.close': { call: (options) => client.close(options), base: {} },
   'Listener.close': { call: (options) => listener.close(options), base: {} },
@@ -52,9 +53,14 @@ const sizes = {
   highWaterBytes: [...notIntegers, 0],
   lowWaterBytes: notIntegers,
   hardLimitBytes: [...notIntegers, 0, 2 ** 30 + 1],
+  readLowWaterBytes: notIntegers,
+  readHighWaterBytes: [...notIntegers, 0],
 }
 const limits = { maxConnections: notIntegers, maxConnectionsPerSecond: notIntegers }
-const connections = { allowHalfOpen: notBooleans, ...sizes, ...timeouts }
+const connections = {
+  ...{ allowHalfOpen: notBooleans, ...sizes, ...timeouts },
+  ...{ filters: [1, null, {}, []], priority: [-101, 101, 1.5, '1', null] },
+}
 const notSignals = [1, null, {}, 'abort']
 const shutdown = { timeoutMs: [...notIntegers, 2 ** 31] }
 
@@ -77,6 +83,7 @@ const wrong: { [call: string]: { [option: string]: unknown[] } } = {
   },
   adopt: { ...connections, fd: notIntegers },
   setTimeouts: timeouts,
+  setReadWaterMarks: { lowWaterBytes: notIntegers, highWaterBytes: [...notIntegers, 0] },
   setOptions: socketOptions,
   'Connection.close': { timeoutMs: [...notIntegers, 0] },
   'Listener.close': shutdown,
@@ -132,6 +139,8 @@ describe('rules over several options', () => {
     ['listen', { fd: 3, reusePort: true }, 'reusePort'],
     ['listen', { port: 0, lowWaterBytes: 10, highWaterBytes: 5 }, 'lowWaterBytes'],
     ['listen', { port: 0, highWaterBytes: 10, hardLimitBytes: 5 }, 'hardLimitBytes'],
+    ['listen', { port: 0, readLowWaterBytes: 6, readHighWaterBytes: 5 }, 'readLowWaterBytes'],
+    ['listen', { port: 0, readLowWaterBytes: 6, highWaterBytes: 5 }, 'readLowWaterBytes'],
     ['connect', {}, 'port'],
     ['connect', { path: '/tmp/x', port: 1 }, 'port'],
     ['connect', { path: '/tmp/x', host: 'localhost' }, 'host'],
@@ -150,7 +159,15 @@ describe('rules over several options', () => {
     expect(error).toMatchObject({ code: 'ERR_SLUICE_INVALID_OPTION', option })
   })
 
-  it.each([[1], [null], ['data'], [{ data: 1 }], [{ close: null }]])('refuses handlers %j', async (handlers) => {
+  it.each([
+    [1],
+    [null],
+    ['data'],
+    [{ data: 1 }],
+    [{ close: null }],
+    [{ readable: 1 }],
+    [{ data() {}, readable() {} }],
+  ])('refuses handlers %j', async (handlers) => {
     const bad = handlers as never
     for (const call of [
       () => runtime.listen({ port: 0 }, bad),

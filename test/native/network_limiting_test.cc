@@ -435,7 +435,6 @@ ENGINE_TEST("a connection never gets more than its limit, and all of it (LE-91)"
   CHECK(world.until([&] { return std::ranges::all_of(crowd.received(), [](size_t n) { return n >= each; }); }));
   const TimeMs ticks = world.nowMs() / 20 - (start / 20 - 50);  // since before anybody was accepted, at the most
   for (const size_t bytes : crowd.received()) CHECK(bytes <= (ticks + 1) * 100);
-
 }
 
 ENGINE_TEST("received bytes stay whole and in order under a limit, and the end comes after them") {

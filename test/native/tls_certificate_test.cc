@@ -200,6 +200,8 @@ TEST("each wrong option has a code of its own and is named") {
        [&](TlsOptions& o) { o.minVersion = TlsVersion::tls13, o.maxVersion = TlsVersion::tls12; }},
       {"minVersion", TlsFailure::badVersionRange, [&](TlsOptions& o) { o.minVersion = TlsVersion::tls11; }},
       {"securityLevel", TlsFailure::invalidOption, [&](TlsOptions& o) { o.securityLevel = 6; }},
+      {"maxHandshakeBytes", TlsFailure::invalidOption, [&](TlsOptions& o) { o.maxHandshakeBytes = 0; }},
+      {"verifyDepth", TlsFailure::invalidOption, [&](TlsOptions& o) { o.verifyDepth = -1; }},
       {"alpn[1]", TlsFailure::invalidOption, [&](TlsOptions& o) { o.alpn = {"h2", std::string(256, 'x')}; }},
       {"psks[0].identity", TlsFailure::invalidOption, [&](TlsOptions& o) { o.psks = {{"", "key"}}; }},
       {"psks[1].key", TlsFailure::invalidOption, [&](TlsOptions& o) { o.psks = {{"a", "key"}, {"b", ""}}; }},

@@ -4,6 +4,7 @@
 #include "support/tls_pair.h"
 #include "tls/library.h"
 #include "tls/server_names.h"
+#include "tls/sniff.h"
 
 using namespace sluice;
 using namespace sluice::test;
@@ -38,6 +39,22 @@ std::string patternBytes(size_t count) {
 TEST("the process has OpenSSL 3") {
   CHECK(TlsLibrary::check());
   CHECK(TlsLibrary::features().version.starts_with("OpenSSL 3"));
+}
+
+TEST("TLS is told from plaintext by its first bytes, each of which may come alone") {
+  const auto sniff = [](std::string_view text) { return sniffTls(bytesOf(text)); };
+  CHECK(sniff("") == TlsSniff::needMore);
+  CHECK(sniff("\x16") == TlsSniff::needMore);
+  CHECK(sniff("\x16\x03") == TlsSniff::tls);
+  CHECK(sniff("\x16\x04") == TlsSniff::plaintext);
+  CHECK(sniff("G") == TlsSniff::plaintext);
+  CHECK(sniff("\x80") == TlsSniff::needMore);
+  CHECK(sniff("\x80\x2e") == TlsSniff::needMore);
+  CHECK(sniff("\x80\x2e\x01") == TlsSniff::sslV2);
+  CHECK(sniff("\xc3\xa4\x20") == TlsSniff::plaintext);
+  TlsPair pair(clientContext(), serverContext());
+  (void)pair.client->handshake();
+  CHECK(sniff(pair.fromClient.bytes) == TlsSniff::tls);
 }
 
 TEST("each version and key type shakes hands, and bytes go both ways") {
@@ -253,6 +270,21 @@ TEST("groups and ciphers are those asked for") {
   CHECK_EQ(tls12.client->info().cipher, "ECDHE-RSA-AES256-GCM-SHA384");
   CHECK_EQ(tls12.client->info().cipherStandard, "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384");
   CHECK_EQ(tls12.client->info().group, "x25519");
+}
+
+TEST("ML-KEM comes first where OpenSSL has it, and costs others no round trip") {
+  if (!TlsLibrary::features().hasMlKem) return skip("OpenSSL 3.5 has it");
+  TlsPair pair(clientContext(), serverContext());
+  REQUIRE(pair.handshake());
+  CHECK_EQ(pair.client->info().group, "X25519MLKEM768");
+  TlsOptions classic = serverOptions();
+  classic.groups = "X25519";
+  TlsPair other(clientContext(), serverContext(classic));
+  (void)other.client->handshake();
+  other.toServer();
+  other.toClient();
+  CHECK(other.client->handshakeDone());
+  CHECK_EQ(other.client->info().group, "x25519");
 }
 
 TEST("a name is matched exactly, then by one label of a wildcard, in either case; others get the default") {

