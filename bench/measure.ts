@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import type { BenchCase, CaseKind } from './cases.js'
 import type { ChildOptions } from './child.js'
 import { type LoadMode, type LoadResult, runLoad } from './load-process.js'
@@ -19,6 +20,8 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   source: 'chargen',
   idle: 'echo',
   delay: 'echo',
+  total: 'shared',
+  shares: 'shared',
 }
 
 const modeOf: Readonly<Record<CaseKind, LoadMode>> = {
@@ -28,11 +31,14 @@ const modeOf: Readonly<Record<CaseKind, LoadMode>> = {
   source: 'source',
   idle: 'idle',
   delay: 'echo',
+  total: 'source',
+  shares: 'source',
 }
 
 /** Measures one round of a case on a server that is warm. */
 export async function measure(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
   if (bench.kind === 'idle') return measureIdle(bench, server, options)
+  if (bench.kind === 'total' || bench.kind === 'shares') return measureShares(bench, server, options)
   if (bench.kind === 'delay') await server.startDelayMeter()
   const result = await load(bench, server, options)
   if (bench.kind === 'delay') return { ...asRound(result), value: (await server.stopDelayMeter()).p99 }
@@ -44,6 +50,8 @@ export async function measure(bench: BenchCase, server: ServerProcess, options: 
 
 /** Loads a server without measuring, so that what is compiled and allocated on first use is there. */
 export async function warmUp(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<void> {
+  // A round of these settles by itself.
+  if (bench.kind === 'total' || bench.kind === 'shares') return
   const connections = bench.kind === 'idle' ? 200 : bench.connections
   await load({ ...bench, connections }, server, { ...options, warmupSeconds: 0 })
 }
@@ -57,6 +65,31 @@ async function measureIdle(bench: BenchCase, server: ServerProcess, options: Mea
   }
   const result = await load(bench, server, options, onOpen)
   return { ...asRound(result), value: (during - before) / 1024 / bench.connections }
+}
+
+const sharesSeconds = 10
+const sharesSettleSeconds = 4
+
+// Parts are equal over time, not from the first second on: whoever connects first has the rate to itself.
+async function measureShares(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
+  const seconds = sharesSettleSeconds + sharesSeconds + 2
+  const loading = load(bench, server, { ...options, seconds })
+  let failed = false
+  loading.catch(() => {
+    failed = true
+  })
+  while (!failed && (await server.sharers()) < bench.connections) await setTimeout(50)
+  if (failed) await loading
+  await setTimeout(sharesSettleSeconds * 1000)
+  await server.startShares()
+  await setTimeout(sharesSeconds * 1000)
+  const got = await server.stopShares()
+  const result = await loading
+  const total = got.bytes.reduce((sum, bytes) => sum + bytes, 0)
+  const mean = total / got.bytes.length
+  const offTotal = Math.abs(total / (got.limit * got.seconds) - 1)
+  const offShare = Math.max(...got.bytes.map((bytes) => Math.abs(bytes / mean - 1)))
+  return { ...asRound(result), value: 100 * (bench.kind === 'total' ? offTotal : offShare) }
 }
 
 async function load(

@@ -2,14 +2,23 @@ import { Child, type ChildOptions } from './child.js'
 import type { Competitor } from './competitors.js'
 import { cpuNanosecondsOf, residentBytesOf } from './process-clock.js'
 
-/** What a server does with its connections: RFC 862, 863 and 864. */
-export type Service = 'echo' | 'discard' | 'chargen'
+/** What a server does with its connections: RFC 862, 863 and 864; the last one again, all of them within one rate. */
+export type Service = 'echo' | 'discard' | 'chargen' | 'shared'
 
 /** Delay of a server's event loop, in milliseconds. */
 export interface LoopDelay {
   readonly p50: number
   readonly p99: number
   readonly max: number
+}
+
+/** What connections under one rate got of it, in the time between two questions. */
+export interface SharesGot {
+  readonly seconds: number
+  /** Bytes per second of all together. */
+  readonly limit: number
+  /** Bytes of each connection. */
+  readonly bytes: readonly number[]
 }
 
 const startTimeoutMs = 15_000
@@ -64,6 +73,19 @@ export class ServerProcess {
 
   async stopDelayMeter(): Promise<LoopDelay> {
     return this.#ask<LoopDelay>('delay-stop')
+  }
+
+  /** Connections under the rate. */
+  async sharers(): Promise<number> {
+    return (await this.#ask<{ sharers: number }>('sharers')).sharers
+  }
+
+  async startShares(): Promise<void> {
+    await this.#ask('shares-start')
+  }
+
+  async stopShares(): Promise<SharesGot> {
+    return this.#ask<SharesGot>('shares-stop')
   }
 
   async stop(): Promise<void> {

@@ -138,6 +138,7 @@ void Network::gateWanted() {
 
 void Network::serveWaiting() {
   if (!rateMail_.empty()) takeGrants();
+  if (!sendingLater_.empty()) takeTurns();
   std::vector<Listener*> yielding;
   if (gateWanted_.load(std::memory_order_relaxed) && gateWanted_.exchange(false)) {
     for (auto& listener : listeners_) {

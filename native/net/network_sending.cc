@@ -187,10 +187,19 @@ void Network::queueStaged(Connection& connection, size_t skip) {
 
 void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
+  bool cut = false;  // by a limit
   while (connection.queue && !connection.sending) {
+    if (cut && connection.limit->member) {
+      sendLater(slot, connection);  // the others of its group have their turn
+      break;
+    }
     iovec pieces[Engine::maxSendPieces];
     size_t most = defers_ ? deferredSendBytes : SIZE_MAX;
-    if (connection.limit) most = std::min(most, maySend(connection, std::min(most, connection.queue->sizeBytes())));
+    if (connection.limit) {
+      const size_t wanted = std::min(most, connection.queue->sizeBytes());
+      most = maySend(connection, wanted);
+      cut = most < wanted;
+    }
     if (most == 0) break;  // resumeSending() goes on
     const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
     const SendResult result = engine_.send(slot, pieces, count);
