@@ -74,12 +74,16 @@ const sharesSettleSeconds = 4
 async function measureShares(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
   const seconds = sharesSettleSeconds + sharesSeconds + 2
   const loading = load(bench, server, { ...options, seconds })
-  let failed = false
-  loading.catch(() => {
-    failed = true
-  })
-  while (!failed && (await server.sharers()) < bench.connections) await setTimeout(50)
-  if (failed) await loading
+  let over = false
+  const end = () => {
+    over = true
+  }
+  loading.then(end, end)
+  while (!over && (await server.sharers()) < bench.connections) await setTimeout(50)
+  if (over) {
+    await loading
+    throw new Error('not all connections were there in time')
+  }
   await setTimeout(sharesSettleSeconds * 1000)
   await server.startShares()
   await setTimeout(sharesSeconds * 1000)

@@ -58,6 +58,11 @@ struct Connection {
   bool gated : 1 = false;  // holds a place in its listener's gates
 
   bool reading() const { return state == ConnectionState::open && readSide == ReadSide::open && pauses == 0; }
+  /// The same, but for a rate limit: what it holds back is still wanted.
+  bool willRead() const {
+    constexpr uint8_t rates = pausedByRate | pausedByGroup;
+    return state == ConnectionState::open && readSide == ReadSide::open && (pauses & ~rates) == 0;
+  }
   bool sendHeld() const { return limit && limit->sendHolds != 0; }
   bool live() const { return state == ConnectionState::open || state == ConnectionState::draining; }
 

@@ -269,7 +269,7 @@ void Network::onSendFailed(Slot slot, Connection& connection, const Error& error
   dropStaged(connection);
   dropQueue(connection);
   const bool peerWentAway = error.code == ErrorCode::brokenPipe || error.code == ErrorCode::connectionReset;
-  const bool receives = connection.reading() ||
+  const bool receives = connection.willRead() ||
                         (connection.state == ConnectionState::draining && connection.readSide == ReadSide::open);
   if (!peerWentAway || !receives) beginClosing(slot, connection, CloseMode::normal, error);
 }
