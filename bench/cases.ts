@@ -1,7 +1,7 @@
 import { grouped } from './report/format.js'
 
 /** What a case makes the load generator do, and so what is measured per what. */
-export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay' | 'filter' | 'queue'
+export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay' | 'filter' | 'queue' | 'total' | 'shares'
 
 /** A bar to reach: the value of `server` is at most `atMost` × that of `against`, or `atMost` alone. */
 export interface Target {
@@ -125,7 +125,23 @@ export const cases: readonly BenchCase[] = [
     ],
     quick: true,
   },
+  shared('total', 'its total is off the limit', 1),
+  shared('shares', 'the share of a connection is off the mean, at most', 5),
 ]
+
+function shared(kind: 'total' | 'shares', what: string, atMost: number): BenchCase {
+  return {
+    name: `group-${kind}`,
+    title: `rate limit: ${grouped(10_000)} connections share 40 MB/s for ten seconds; by how much ${what}`,
+    kind,
+    connections: 10_000,
+    bytes: 64 * 1024,
+    depth: 1,
+    unit: '%',
+    targets: [{ via: handlers, atMost }],
+    quick: false,
+  }
+}
 
 /** The same case with another number of connections, its title with it. */
 export function withConnections(bench: BenchCase, connections: number): BenchCase {

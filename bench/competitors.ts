@@ -32,7 +32,8 @@ export function takesPart({ only, without }: Competitor, kind: CaseKind): boolea
 }
 
 const nothing: readonly CaseKind[] = []
-const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay']
+const sharing: readonly CaseKind[] = ['total', 'shares']
+const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay', ...sharing]
 
 /** All servers, in the order they are shown. `engine` leaves out sluice on any other engine. */
 export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
@@ -69,7 +70,7 @@ function script(name: string, ...args: string[]): string[] {
 
 function native(id: string, title: string, program: Program, quick: boolean): Competitor {
   const command = program.path === undefined ? undefined : [program.path]
-  return { id, title, command, reason: program.reason, quick, without: ['delay', 'filter'] }
+  return { id, title, command, reason: program.reason, quick, without: ['delay', 'filter', ...sharing] }
 }
 
 function sluice(only: string | undefined): Competitor[] {
@@ -103,6 +104,7 @@ function sluice(only: string | undefined): Competitor[] {
       id: `sluice-${name}-threads`,
       title: `sluice, ${name}, I/O thread`,
       command: command('--threads', '1'),
+      without: sharing,
     }
     const duplex = {
       ...common,
@@ -111,12 +113,13 @@ function sluice(only: string | undefined): Competitor[] {
       command: command('--via', 'duplex'),
       targets: 'duplex' as const,
       quick: name === preferred,
+      without: sharing,
     }
     const limited = {
       ...common,
       id: `sluice-${name}-limits`,
       title: `sluice, ${name}, limits not reached`,
-      command: command('--limit', 'unreached'),
+      command: command('--limits', 'unreached'),
       targets: 'limits' as const,
       unlimited: inline.id,
       without: onlyEcho,
@@ -129,7 +132,7 @@ function bun(): Competitor {
   const path = findBun()
   const reason = path === undefined ? 'no `bun` in the working directory’s packages or on the PATH' : undefined
   const command = path === undefined ? undefined : [path, join(__dirname, 'servers/bun.js')]
-  return { id: 'bun', title: 'Bun.listen', command, reason, quick: false, without: ['delay', 'filter'] }
+  return { id, title, command, reason, quick: false, without: ['delay', 'filter', ...sharing] }
 }
 
 function findBun(): string | undefined {

@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import type { BenchCase, CaseKind } from './cases.js'
 import type { ChildOptions } from './child.js'
 import { type LoadMode, type LoadResult, runLoad } from './load-process.js'
@@ -21,6 +22,8 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   delay: 'echo',
   filter: 'mask',
   queue: 'work',
+  total: 'shared',
+  shares: 'shared',
 }
 
 const modeOf: Readonly<Record<Exclude<CaseKind, 'queue'>, LoadMode>> = {
@@ -31,12 +34,15 @@ const modeOf: Readonly<Record<Exclude<CaseKind, 'queue'>, LoadMode>> = {
   idle: 'idle',
   delay: 'echo',
   filter: 'echo',
+  total: 'source',
+  shares: 'source',
 }
 
 /** Measures one round of a case on a server that is warm. */
 export async function measure(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
   if (bench.kind === 'idle') return measureIdle(bench, server, options)
   if (bench.kind === 'queue') return measureWork(bench, server, options.seconds)
+  if (bench.kind === 'total' || bench.kind === 'shares') return measureShares(bench, server, options)
   if (bench.kind === 'delay') await server.startDelayMeter()
   const result = await load(bench, server, options)
   if (bench.kind === 'delay') return { ...asRound(result), value: (await server.stopDelayMeter()).p99 }
@@ -52,6 +58,8 @@ export async function warmUp(bench: BenchCase, server: ServerProcess, options: M
     await server.work(bench, options.seconds)
     return
   }
+  // A round of these settles by itself.
+  if (bench.kind === 'total' || bench.kind === 'shares') return
   const connections = bench.kind === 'idle' ? 200 : bench.connections
   await load({ ...bench, connections }, server, { ...options, warmupSeconds: 0 })
 }
@@ -74,6 +82,35 @@ async function measureWork(bench: BenchCase, server: ServerProcess, seconds: num
   const serverCpuNs = (await server.cpuNanoseconds()) - before
   const bytes = pieces * bench.bytes
   return { value: serverCpuNs / 1000 / pieces, seconds: measured, messages: pieces, bytes, serverCpuNs }
+}
+
+const sharesSeconds = 10
+const sharesSettleSeconds = 4
+
+// Parts are equal over time, not from the first second on: whoever connects first has the rate to itself.
+async function measureShares(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
+  const seconds = sharesSettleSeconds + sharesSeconds + 2
+  const loading = load(bench, server, { ...options, seconds })
+  let over = false
+  const end = () => {
+    over = true
+  }
+  loading.then(end, end)
+  while (!over && (await server.sharers()) < bench.connections) await setTimeout(50)
+  if (over) {
+    await loading
+    throw new Error('not all connections were there in time')
+  }
+  await setTimeout(sharesSettleSeconds * 1000)
+  await server.startShares()
+  await setTimeout(sharesSeconds * 1000)
+  const got = await server.stopShares()
+  const result = await loading
+  const total = got.bytes.reduce((sum, bytes) => sum + bytes, 0)
+  const mean = total / got.bytes.length
+  const offTotal = Math.abs(total / (got.limit * got.seconds) - 1)
+  const offShare = Math.max(...got.bytes.map((bytes) => Math.abs(bytes / mean - 1)))
+  return { ...asRound(result), value: 100 * (bench.kind === 'total' ? offTotal : offShare) }
 }
 
 async function load(

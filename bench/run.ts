@@ -92,7 +92,7 @@ class Run {
     const rounds = new Map<string, Round[]>(competitors.map(({ id }) => [id, []]))
     const servers = new Map<Competitor, ServerProcess>()
     // Memory is measured once per process, since what was freed is used again by the next round.
-    const fresh = bench.kind === 'idle'
+    const fresh = bench.kind === 'idle' || bench.kind === 'total' || bench.kind === 'shares'
     try {
       if (!fresh) for (const competitor of competitors) await this.#start(bench, competitor, servers)
       for (let round = 0; round < roundsOf(bench, this.#options.rounds); round++) {
@@ -239,5 +239,6 @@ class Run {
 
 /** Memory hardly differs from round to round, and opening so many connections takes long. */
 export function roundsOf(bench: BenchCase, rounds: number): number {
+  if (bench.kind === 'total' || bench.kind === 'shares') return 1
   return bench.kind === 'idle' ? Math.min(rounds, 3) : rounds
 }

@@ -4,9 +4,9 @@ import { cpuNanosecondsOf, residentBytesOf } from './process-clock.js'
 
 /**
  * What a server does with its connections: RFC 862, 863 and 864; an echo through filters that change every byte on its way
- * in, and back on its way out; or, without connections, work of its own.
+ * in, and back on its way out; without connections, work of its own; RFC 864 again, all connections within one rate.
  */
-export type Service = 'echo' | 'discard' | 'chargen' | 'mask' | 'work'
+export type Service = 'echo' | 'discard' | 'chargen' | 'mask' | 'work' | 'shared'
 
 /** Work that was done. */
 export interface Work {
@@ -19,6 +19,15 @@ export interface LoopDelay {
   readonly p50: number
   readonly p99: number
   readonly max: number
+}
+
+/** What connections under one rate got of it, in the time between two questions. */
+export interface SharesGot {
+  readonly seconds: number
+  /** Bytes per second of all together. */
+  readonly limit: number
+  /** Bytes of each connection. */
+  readonly bytes: readonly number[]
 }
 
 const startTimeoutMs = 15_000
@@ -79,6 +88,19 @@ export class ServerProcess {
 
   async stopDelayMeter(): Promise<LoopDelay> {
     return this.#ask<LoopDelay>('delay-stop')
+  }
+
+  /** Connections under the rate. */
+  async sharers(): Promise<number> {
+    return (await this.#ask<{ sharers: number }>('sharers')).sharers
+  }
+
+  async startShares(): Promise<void> {
+    await this.#ask('shares-start')
+  }
+
+  async stopShares(): Promise<SharesGot> {
+    return this.#ask<SharesGot>('shares-stop')
   }
 
   async stop(): Promise<void> {

@@ -48,6 +48,8 @@ const perSecond = {
   delay: 'messages/s',
   filter: 'messages/s',
   queue: 'pieces/s',
+  total: 'throughput',
+  shares: 'throughput',
 }
 
 function renderCase(bench: CaseResult): string {
@@ -70,7 +72,7 @@ function renderCase(bench: CaseResult): string {
 
 function row({ kind }: CaseResult, server: ServerResult): string[] {
   const { value, latencyUs } = server
-  const rate = kind === 'sink' || kind === 'source' ? megabytes(server.bytesPerSecond) : whole(server.messagesPerSecond)
+  const rate = perSecond[kind] === 'throughput' ? megabytes(server.bytesPerSecond) : whole(server.messagesPerSecond)
   return [
     `  ${server.title}`,
     number(value.median),

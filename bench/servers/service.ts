@@ -2,12 +2,12 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 /** What all servers under test in JavaScript have in common: their options, their announcement, their answers. */
 export interface ServerOptions {
-  readonly service: 'echo' | 'discard' | 'chargen' | 'mask'
+  readonly service: 'echo' | 'discard' | 'chargen' | 'mask' | 'shared'
   readonly engine?: string
   readonly threads: number
   readonly via: 'handlers' | 'duplex'
-  /** Bytes per second of all connections together, or that limits are to be there and never reached. */
-  readonly limit?: number | 'unreached'
+  /** Limits are there, and never reached. */
+  readonly limited: boolean
 }
 
 /** Reads `--name value` pairs. They come from the runner alone, so nothing is checked. */
@@ -22,13 +22,27 @@ export function serverOptions(): ServerOptions {
     engine: option('engine', 'auto'),
     threads: Number(option('threads', '0')),
     via: option('via', 'handlers') as ServerOptions['via'],
-    limit: limitOf(option('limit', '')),
+    limited: option('limits', 'none') === 'unreached',
   }
 }
 
-function limitOf(text: string): ServerOptions['limit'] {
-  if (text === '') return undefined
-  return text === 'unreached' ? text : Number(text)
+/** Of the service `shared`: bytes per second of all connections together, and the least that one of them sends. */
+export const sharedRate = { bytesPerSecond: 40_000_000, minShareBytes: 1024, tickMs: 10 }
+
+/** Answers what connections got of a shared rate; `bytesOf` tells what each has sent so far. */
+export function answerShares(bytesOf: () => number[]): void {
+  let before: number[] = []
+  let begun = 0
+  answers.sharers = () => ({ sharers: bytesOf().length })
+  answers['shares-start'] = () => {
+    before = bytesOf()
+    begun = performance.now()
+    return {}
+  }
+  answers['shares-stop'] = () => {
+    const seconds = (performance.now() - begun) / 1000
+    return { seconds, limit: sharedRate.bytesPerSecond, bytes: bytesOf().map((bytes, i) => bytes - (before[i] ?? 0)) }
+  }
 }
 
 /** Prints the line the runner waits for, and answers its questions until it goes away. */

@@ -12,9 +12,9 @@ import {
 } from 'sluice'
 import { chargenChunk } from '../chargen.js'
 import { maskInPlace, maskTransform } from './mask.js'
-import { announce, serverOptions } from './service.js'
+import { announce, answerShares, serverOptions, sharedRate } from './service.js'
 
-const { service, engine, threads, via, limit } = serverOptions()
+const { service, engine, threads, via, limited } = serverOptions()
 const chunk = chargenChunk()
 
 const echo: ConnectionHandlers = {
@@ -32,7 +32,17 @@ const byHandlers: Record<string, ConnectionHandlers> = {
   mask: echo,
   discard: { data() {}, error() {} },
   chargen: { open: fill, drain: fill, data() {}, error() {} },
+  shared: {
+    open(connection) {
+      sharing.push(connection)
+      fill(connection)
+    },
+    drain: fill,
+    data() {},
+    error() {},
+  },
 }
+const sharing: Connection[] = []
 
 const byDuplex: Record<string, (stream: Duplex) => void> = {
   echo(stream) {
@@ -69,9 +79,14 @@ function serveDuplex(connection: Connection): void {
 
 // process > listener > connection, as one would have them.
 function limits(): ConnectionOptions {
-  if (limit === undefined) return {}
-  const rate = RateLimit.bytesPerSecond(limit === 'unreached' ? '1 TB' : limit)
-  if (limit !== 'unreached') return { rateLimitGroup: new RateLimitGroup({ limit: rate }) }
+  if (service === 'shared') {
+    answerShares(() => sharing.map((connection) => connection.stats().bytesWritten))
+    const { bytesPerSecond, tickMs, minShareBytes } = sharedRate
+    const rate = RateLimit.bytesPerSecond({ write: bytesPerSecond }, { tickMs })
+    return { rateLimitGroup: new RateLimitGroup({ limit: rate, minShareBytes }), highWaterBytes: 65_536 }
+  }
+  if (!limited) return {}
+  const rate = RateLimit.bytesPerSecond('1 TB')
   const parent = new RateLimitGroup({ limit: rate })
   return { rateLimit: rate, rateLimitGroup: new RateLimitGroup({ limit: rate, parent }) }
 }

@@ -65,6 +65,11 @@ struct Connection {
     if (state != ConnectionState::open || readSide != ReadSide::open) return false;
     return pauses == 0 || (securing && (pauses & (pausedByRate | pausedByGroup)) == 0);
   }
+  /// The same, but for a rate limit: what it holds back is still wanted.
+  bool willRead() const {
+    constexpr uint16_t rates = pausedByRate | pausedByGroup;
+    return state == ConnectionState::open && readSide == ReadSide::open && (securing || (pauses & ~rates) == 0);
+  }
   bool sendHeld() const { return limit && limit->sendHolds != 0; }
   bool live() const { return state == ConnectionState::open || state == ConnectionState::draining; }
 

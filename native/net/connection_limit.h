@@ -30,6 +30,7 @@ struct ConnectionLimit {
   std::unique_ptr<RateMember> member;  // of a group; leaves it when destroyed
   Timer timer;                         // when the own buckets are to be looked at
   uint8_t sendHolds = 0;               // a set of SendHold
+  bool sendsLater = false;             // in the list of those who go on in the next turn
   uint32_t awaited = 0;                // directions in which the group's grant is waited for, as bits
   uint64_t reserved = 0;               // counted already, of a send that completes later
 };

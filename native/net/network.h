@@ -217,6 +217,8 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void settleSend(Connection& connection, size_t sent);
   void releaseSend(Connection& connection);
   void resumeSending(Slot slot, Connection& connection);
+  void sendLater(Slot slot, Connection& connection);
+  void takeTurns();
   void armLimit(Connection& connection);
   void reviewOwnLimit(Slot slot, Connection& connection);
   void await(ConnectionLimit& limits, Direction direction, TimeMs serveAtMs);
@@ -234,6 +236,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void* const wakeContext_;
   RateMailbox rateMail_;  // before the connections, whose members refer to it
   std::vector<RateMailbox::Note> rateNotes_;
+  std::vector<Slot> sendingLater_;
   std::unordered_map<RateGroup*, std::unique_ptr<GroupWait>> groupWaits_;  // of groups that somebody here waits for
   std::vector<std::unique_ptr<Connection[]>> blocks_;
   std::vector<std::unique_ptr<Listener>> listeners_;

@@ -144,6 +144,7 @@ void Network::serveWaiting() {
   if (pool_) takeBackHandshakes();
   if (!handshakes_.empty()) serveHandshakes();
   if (!rateMail_.empty()) takeGrants();
+  if (!sendingLater_.empty()) takeTurns();
   std::vector<Listener*> yielding;
   if (gateWanted_.load(std::memory_order_relaxed) && gateWanted_.exchange(false)) {
     for (auto& listener : listeners_) {

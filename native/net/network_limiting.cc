@@ -215,6 +215,25 @@ void Network::resumeSending(Slot slot, Connection& connection) {
   sendQueued(slot, connection);
 }
 
+// What may leave at once is a member's part. Whoever has more goes on in the next turn of the loop, after the others.
+void Network::sendLater(Slot slot, Connection& connection) {
+  if (connection.limit->sendsLater) return;
+  connection.limit->sendsLater = true;
+  sendingLater_.push_back(slot);
+  if (sendingLater_.size() == 1) wakeLoop_(wakeContext_);
+}
+
+void Network::takeTurns() {
+  std::vector<Slot> listed;
+  listed.swap(sendingLater_);
+  for (const Slot slot : listed) {
+    Connection& connection = at(slot);
+    if (!connection.limit || !connection.limit->sendsLater) continue;
+    connection.limit->sendsLater = false;
+    resumeSending(slot, connection);
+  }
+}
+
 // ---- time
 
 void Network::armLimit(Connection& connection) {

@@ -182,10 +182,19 @@ void Network::queueStaged(Connection& connection, ByteQueue& queue, size_t skip)
 
 void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
+  bool cut = false;  // by a limit
   while (connection.queue && !connection.sending) {
+    if (cut && connection.limit->member) {
+      sendLater(slot, connection);  // the others of its group have their turn
+      break;
+    }
     iovec pieces[Engine::maxSendPieces];
     size_t most = defers_ ? deferredSendBytes : SIZE_MAX;
-    if (connection.limit) most = std::min(most, maySend(connection, std::min(most, connection.queue->sizeBytes())));
+    if (connection.limit) {
+      const size_t wanted = std::min(most, connection.queue->sizeBytes());
+      most = maySend(connection, wanted);
+      cut = most < wanted;
+    }
     if (most == 0) break;  // resumeSending() goes on
     const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
     const SendResult result = send(slot, pieces, count);
@@ -259,7 +268,7 @@ void Network::onSendFailed(Slot slot, Connection& connection, const Error& error
   dropStaged(connection);
   dropQueue(connection);
   const bool peerWentAway = error.code == ErrorCode::brokenPipe || error.code == ErrorCode::connectionReset;
-  const bool receives = connection.reading() ||
+  const bool receives = connection.willRead() ||
                         (connection.state == ConnectionState::draining && connection.readSide == ReadSide::open);
   if (!peerWentAway || !receives) beginClosing(slot, connection, CloseMode::normal, error);
 }

@@ -108,6 +108,7 @@ export class RateLimitGroup implements Disposable {
   /** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
   constructor(options: RateLimitGroupOptions) {
     const { limit, parent, minShareBytes, shared } = parse(groupOptions, options)
+    if (parent?.closed) throw expected('a group that is open', parent, 'parent')
     this.parent = parent
     this.current = limit
     this.minShareBytes = minShareBytes

@@ -141,7 +141,7 @@ describe.each(modes())('a pair on $name', (mode) => {
     const [left, right] = [new Record(), new Record()]
     const [a, b] = runtime.pair({}, left.handlers, right.handlers)
     for (let layer = 0; layer < 2; layer++) {
-      await Promise.all([b.startTls(server), a.startTls({ ca: cert, serverName: 'localhost' })])
+      await Promise.all([b.startTls(server), a.startTls({ role: 'client', ca: cert, serverName: 'localhost' })])
     }
     expect(a.tls?.protocol).toBe('TLSv1.3')
     const bytes = pattern(400_000)

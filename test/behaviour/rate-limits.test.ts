@@ -307,6 +307,17 @@ describe.concurrent.each(modes())('rate limits on $name', (mode) => {
     await eventually(() => total === 1_000_000)
   })
 
+  it('hold the peer back: what is not read stays with the writer (LE-13)', async (context) => {
+    context.skip(mode.simulated, 'the simulated network has windows of its own')
+    const limit = new RateLimit({ readBytesPerTick: 1000, tickMs: 20 })
+    const size = 40_000_000
+    const hardLimitBytes = size
+    await using pair = await connectedPair(mode, { listen: { rateLimit: limit }, connect: { hardLimitBytes } })
+    pair.client.write(Buffer.alloc(size))
+    await pair.atServer.received(5000)
+    expect(pair.client.queuedBytes).toBeGreaterThan(size / 2)
+  })
+
   it('are found by key on every thread, and a group taken away frees its connections', async () => {
     const groups = new KeyedRateLimitGroups({ limit: read(1000, 1000, 1_000_000), groupBy: () => 'one' })
     await using pair = await connectedPair(mode, { listen: { rateLimitGroup: groups } })

@@ -437,6 +437,23 @@ ENGINE_TEST("a connection never gets more than its limit, and all of it (LE-91)"
   for (const size_t bytes : crowd.received()) CHECK(bytes <= (ticks + 1) * 100);
 }
 
+ENGINE_TEST(
+    "what a limit still holds back when a write fails is delivered, and only then the failure is told (HP-12)") {
+  NetWorld world(engine);
+  const auto pair = world.pair({}, limited(readLimit(1'000, 1'000, 20)));
+  world.writeNow(pair.client, pattern(5'000));
+  CHECK(world.until([&] { return receivedBy(world, pair.server) >= 1'000; }));
+  world.fence();
+  world.now(OpType::destroy, pair.client);
+  world.fence();
+  for (int i = 0; i < 3; ++i) {
+    world.writeNow(pair.server, "is anybody there?");
+    world.fence();
+  }
+  CHECK(world.until([&] { return world.of(pair.server).has(EventType::closed); }));
+  CHECK(world.of(pair.server).received == pattern(5'000));
+}
+
 ENGINE_TEST("received bytes stay whole and in order under a limit, and the end comes after them") {
   NetWorld world(engine);
   const auto pair = world.pair({}, limited(readLimit(7'001, 20'000, 5)));

@@ -195,6 +195,12 @@ describe('RateLimitGroup and KeyedRateLimitGroups', () => {
     expect(group.stats()).toMatchObject({ readLevelBytes: 40, minShareBytes: 40 })
   })
 
+  it('refuse a parent that is closed', () => {
+    const parent = new RateLimitGroup({ limit })
+    parent.close()
+    expect(refusal(() => new RateLimitGroup({ limit, parent }))).toMatchObject({ option: 'parent' })
+  })
+
   it('count a child as a member of its parent until it is gone', () => {
     const parent = new RateLimitGroup({ limit })
     const child = new RateLimitGroup({ limit, parent })
