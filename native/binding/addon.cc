@@ -65,6 +65,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventListenerFailed", EventType::listenerFailed);
   set("eventFinished", EventType::finished);
   set("eventTimer", EventType::timer);
+  set("eventFileFailed", EventType::fileFailed);
   set("opWriteSlab", OpType::writeSlab);
   set("opWriteOut", OpType::writeOut);
   set("opWriteReference", OpType::writeReference);
@@ -78,6 +79,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("opArmTimer", OpType::armTimer);
   set("opCancelTimer", OpType::cancelTimer);
   set("opTellDrain", OpType::tellDrain);
+  set("opWriteFile", OpType::writeFile);
   set("wantDrainFlag", wantDrainFlag);
   set("controlOpCount", controlOpCount);
   set("controlOutBytes", controlOutBytes);

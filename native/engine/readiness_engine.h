@@ -35,6 +35,7 @@ class ReadinessEngine final : public FdEngine {
   Result<Slot> adopt(int fd) override;
   void receive(Slot socket, bool on) override;
   SendResult send(Slot socket, const iovec* pieces, int count) override;
+  SendResult sendFile(Slot socket, int file, uint64_t offset, size_t length) override;
   void close(Slot socket, CloseMode mode) override;
   void release(Slot socket) override;
   uint32_t generation(Slot socket) const override { return sockets_.generation(socket); }
@@ -93,6 +94,8 @@ class ReadinessEngine final : public FdEngine {
   Token tokenOf(Slot socket) const;
   Token tokenOfListener(ListenerId listener) const;
   void pend(const Completion& completion);
+  bool waitForRoom(Slot slot, Socket& socket, SendResult& result);
+  static SendResult afterSend(Socket& socket, ssize_t sentBytes, size_t length, const char* call);
 
   void deliverPending(Filling& filling);
   void serveReady(Filling& filling);

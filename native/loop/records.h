@@ -10,17 +10,18 @@ namespace sluice {
 
 /// Native to JavaScript.
 enum class EventType : uint8_t {
-  opened = 1,      // id: slot, a: listener key
-  data,            // id: slot, a: offset in the slab, b: length
-  end,             // id: slot
-  drain,           // id: slot
-  released,        // id: reference slot; the bytes written by reference are no longer needed
-  closed,          // id: slot, a: error code | syscall index << 8, b: errno; always the last of its connection
-  connected,       // id: slot
-  timeout,         // id: slot, a: TimeoutKind
-  listenerFailed,  // id: listener key, a and b as in `closed`; accepting pauses and goes on by itself
-  finished,        // id: slot; everything written, and FIN, is in the kernel's hands
-  timer,           // id: timer key
+  opened = 1,       // id: slot, a: listener key
+  data,             // id: slot, a: offset in the slab, b: length
+  end,              // id: slot
+  drain,            // id: slot
+  released,         // id: reference slot; the bytes written by reference are no longer needed
+  closed,           // id: slot, a: error code | syscall index << 8, b: errno; always the last of its connection
+  connected,        // id: slot
+  timeout,          // id: slot, a: TimeoutKind
+  listenerFailed,   // id: listener key, a and b as in `closed`; accepting pauses and goes on by itself
+  finished,         // id: slot; everything written, and FIN, is in the kernel's hands
+  timer,            // id: timer key
+  fileFailed = 20,  // id: slot, a: errno; a part of a file was not sent, nor anything after it, and FIN follows
 };
 
 /// JavaScript to native.
@@ -38,6 +39,7 @@ enum class OpType : uint8_t {
   armTimer,        // id: timer key, a: ms from now
   cancelTimer,     // id: timer key
   tellDrain,       // report `drain` once what is queued has fallen to the low-water mark, or has already
+  writeFile = 20,  // a: reference slot, of descriptor and position as a pair of doubles, b: length
 };
 /// On a write: report `drain` once what is queued has fallen to the low-water mark.
 inline constexpr int32_t wantDrainFlag = 0x80;

@@ -31,6 +31,12 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         else loop_.emit(EventType::released, 0, static_cast<uint32_t>(op.a));
         break;
       }
+      case OpType::writeFile: {
+        const uint8_t* where = references[nextReference++];
+        if (connection != nullptr) writeFile(slot, *connection, op, where);
+        else loop_.emit(EventType::released, 0, static_cast<uint32_t>(op.a));
+        break;
+      }
       case OpType::end:
         if (connection == nullptr) break;
         flushStaged(slot, *connection);
@@ -180,9 +186,16 @@ void Network::queueStaged(Connection& connection, size_t skip) {
 void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
   while (connection.queue && !connection.sending) {
-    iovec pieces[Engine::maxSendPieces];
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, defers_ ? deferredSendBytes : SIZE_MAX);
-    const SendResult result = engine_.send(slot, pieces, count);
+    SendResult result;
+    ByteQueue::FilePart part;
+    if (connection.queue->frontFile(part)) {
+      if (!sendFile(slot, connection, part, result)) return;
+    } else {
+      iovec pieces[Engine::maxSendPieces];
+      const int count =
+          connection.queue->peek(pieces, Engine::maxSendPieces, defers_ ? deferredSendBytes : SIZE_MAX);
+      result = engine_.send(slot, pieces, count);
+    }
     if (result.taken > 0) {
       countTaken(slot, connection, result.taken);
       connection.queue->drain(result.taken,

@@ -24,6 +24,7 @@ export interface NativeEngineFeatures {
   incrementalBuffers: boolean
   limitedReceives: boolean
   unixSockets: boolean
+  sendsFiles: boolean
 }
 
 /** What a new connection starts with; times in milliseconds, 0 for none. */
@@ -49,7 +50,7 @@ export interface NativeChannelOptions {
   out: Uint8Array
   taken: Int32Array
   control: Int32Array
-  references: (Uint8Array | undefined)[]
+  references: (Uint8Array | Float64Array | undefined)[]
   batch: (first: number, count: number) => void
   receiveChunkBytes: number
   receiveTurnBytes: number

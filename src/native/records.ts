@@ -11,6 +11,7 @@ export const eventTimeout = 8
 export const eventListenerFailed = 9
 export const eventFinished = 10
 export const eventTimer = 11
+export const eventFileFailed = 20
 
 export const opWriteSlab = 1
 export const opWriteOut = 2
@@ -25,6 +26,7 @@ export const opForget = 10
 export const opArmTimer = 11
 export const opCancelTimer = 12
 export const opTellDrain = 13
+export const opWriteFile = 20
 export const wantDrainFlag = 0x80
 
 export const controlOpCount = 0
