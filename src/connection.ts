@@ -71,6 +71,8 @@ interface Extras {
 
 const extras = new WeakMap<object, Extras>()
 const noHandlers: ConnectionHandlers<never> = {}
+// Every reason that JavaScript may have; others are native code's.
+const ownPauses = pausedByUser | records.pausedByStream | pausedByQueue | pausedWithoutReader | pausedByFilter
 const flushModes = oneOf(['normal', 'flush', 'finished'])
 
 /** Who reads in place of handlers. */
@@ -588,7 +590,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       this.dropStash()
       if ((this.flags & filtered) !== 0) {
         // The socket goes on reading meanwhile, and what comes is dropped: the peer may have to send before it reads.
-        this.channel.stage(records.opResume | this.tag, this.slot, 0xff, 0)
+        this.channel.stage(records.opResume | this.tag, this.slot, ownPauses, 0)
         this.filters!.finishAndClose(timeoutMs)
       } else {
         this.closeBelow(timeoutMs)

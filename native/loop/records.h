@@ -64,12 +64,12 @@ enum ControlWord : int {
 enum class TimeoutKind : uint8_t { read = 1, write, halfClosed };
 
 /// Why a connection does not read; any reason suffices (LE-40).
-enum PauseReason : uint8_t {
+enum PauseReason : uint16_t {
   pausedByUser = 1,
   pausedByStream = 2,
   pausedByQueue = 4,
   pausedWithoutReader = 8,
-  pausedByFilter = 64,
+  pausedByFilter = 4096,  // those between are others', here and in JavaScript
 };
 
 }  // namespace sluice

@@ -49,7 +49,7 @@ struct Connection {
   ConnectionState state = ConnectionState::unused;
   ReadSide readSide = ReadSide::open;
   WriteSide writeSide = WriteSide::open;
-  uint8_t pauses = 0;        // a set of PauseReason
+  uint16_t pauses = 0;       // a set of PauseReason
   bool sending : 1 = false;  // the engine will complete a send
   bool wantDrain : 1 = false;
   bool dirty : 1 = false;  // in the list of those with staged pieces

@@ -209,7 +209,7 @@ void Network::onClosed(Slot slot, Connection& connection) {
   emitFailure(EventType::closed, connection.tag, slot, connection.error);
 }
 
-void Network::setPauses(Slot slot, Connection& connection, uint8_t pauses) {
+void Network::setPauses(Slot slot, Connection& connection, uint16_t pauses) {
   const bool before = connection.reading();
   connection.pauses = pauses;
   const bool after = connection.reading();

@@ -97,7 +97,7 @@ class Network final : public LoopClient, public GateWaiter {
   void beginDraining(Slot slot, Connection& connection, uint32_t boundMs);
   void beginClosing(Slot slot, Connection& connection, CloseMode mode, const Error& error);
   void closeIfOver(Slot slot, Connection& connection);
-  void setPauses(Slot slot, Connection& connection, uint8_t pauses);
+  void setPauses(Slot slot, Connection& connection, uint16_t pauses);
 
   ConnectionTimers& timersOf(Slot slot, Connection& connection);
   void armTimers(Slot slot, Connection& connection);

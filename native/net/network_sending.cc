@@ -54,10 +54,10 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         if (connection != nullptr) beginClosing(slot, *connection, CloseMode::reset, {});
         break;
       case OpType::pause:
-        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint8_t>(connection->pauses | op.a));
+        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint16_t>(connection->pauses | op.a));
         break;
       case OpType::resume:
-        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint8_t>(connection->pauses & ~op.a));
+        if (connection != nullptr) setPauses(slot, *connection, static_cast<uint16_t>(connection->pauses & ~op.a));
         break;
       case OpType::forget:
         if (connection != nullptr && connection->state == ConnectionState::closed) {

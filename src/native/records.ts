@@ -39,6 +39,6 @@ export const pausedByUser = 1
 export const pausedByStream = 2
 export const pausedByQueue = 4
 export const pausedWithoutReader = 8
-export const pausedByFilter = 64
+export const pausedByFilter = 4096
 
 export const maxSlots = 1 << 20
