@@ -1,7 +1,17 @@
 import { grouped } from './report/format.js'
 
 /** What a case makes the load generator do, and so what is measured per what. */
-export type CaseKind = 'echo' | 'connect' | 'sink' | 'source' | 'idle' | 'delay' | 'filter' | 'queue' | 'total' | 'shares'
+export type CaseKind =
+  | 'echo'
+  | 'connect'
+  | 'sink'
+  | 'source'
+  | 'idle'
+  | 'delay'
+  | 'filter'
+  | 'queue'
+  | 'total'
+  | 'shares'
 
 /** A bar to reach: the value of `server` is at most `atMost` × that of `against`, or `atMost` alone. */
 export interface Target {

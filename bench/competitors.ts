@@ -132,7 +132,7 @@ function bun(): Competitor {
   const path = findBun()
   const reason = path === undefined ? 'no `bun` in the working directory’s packages or on the PATH' : undefined
   const command = path === undefined ? undefined : [path, join(__dirname, 'servers/bun.js')]
-  return { id, title, command, reason, quick: false, without: ['delay', 'filter', ...sharing] }
+  return { id: 'bun', title: 'Bun.listen', command, reason, quick: false, without: ['delay', 'filter', ...sharing] }
 }
 
 function findBun(): string | undefined {

@@ -8,7 +8,7 @@ import type { ConnectionSettings } from './settings.js'
 
 const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
 const { eventListenerFailed, eventOpened, eventReleased, eventTimeout, eventTimer } = records
-const { eventHandshakeFailed, eventSecured, eventSecuring } = records
+const { eventFileFailed, eventHandshakeFailed, eventSecured, eventSecuring } = records
 const { controlInTurn, controlOpCount, controlOutBytes, controlReferenceCount, controlWords } = records
 
 /** What a channel needs to know to start. Sizes in bytes. */
@@ -79,7 +79,7 @@ export class Channel {
   private readonly ops = new Int32Array(opCapacity * recordWords)
   private readonly out = new Uint8Array(outBytes)
   private readonly control = new Int32Array(controlWords)
-  private readonly references: (Uint8Array | undefined)[] = []
+  private readonly references: (Uint8Array | Float64Array | undefined)[] = []
   private readonly freeReferences: number[] = []
   /** Whom to tell when a reference is not needed any more. */
   private readonly lent = new Map<number, () => void>()
@@ -254,6 +254,9 @@ export class Channel {
       case eventDrain:
         connection.onDrain()
         return
+      case eventFileFailed:
+        connection.onFileFailed(a)
+        return
       case eventFinished:
         connection.onFinished()
         return
@@ -392,6 +395,21 @@ export class Channel {
     return reference
   }
 
+  /** Stages a part of a file for the system to send; `released` is called once, when it is not needed any more. */
+  stageFile(slot: number, tag: number, fd: number, position: number, length: number, released: () => void): void {
+    const reference = this.freeReferences.pop() ?? this.references.length
+    this.references[reference] = Float64Array.of(fd, position)
+    this.lent.set(reference, released)
+    this.stage(records.opWriteFile | tag, slot, reference, length)
+    this.control[controlReferenceCount]!++
+  }
+
+  /** Whether the engine has the system send files. */
+  get sendsFiles(): boolean {
+    fileSenders ??= new Set(native.engines().flatMap(({ name, features }) => (features.sendsFiles ? [name] : [])))
+    return fileSenders.has(this.engine)
+  }
+
   private giveBack(reference: number): void {
     const released = this.lent.get(reference)
     this.lent.delete(reference)
@@ -483,6 +501,9 @@ export class Channel {
     for (const reference of [...this.lent.keys()]) this.giveBack(reference)
   }
 }
+
+// Asking every engine takes its time.
+let fileSenders: Set<string> | undefined
 
 /** The error of a failed handshake or session, by the number that an event carries. */
 function secureError(number: number, facts: { address?: string; port?: number } = {}): SluiceError {

@@ -1,5 +1,6 @@
+import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
-import type { ByteQueue } from './byte-queue/queue.js'
+import { ByteQueue } from './byte-queue/queue.js'
 import type { Channel } from './channel.js'
 import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
@@ -50,6 +51,8 @@ const finWritten = 128
 const filtered = 256
 // Its error has been told before its end.
 const failureTold = 512
+// TLS, or a pair: what is written is not what the system is given.
+const layered = 1024
 const notWritable = endAsked | closeAsked | destroyed | closed
 
 // Bits of `hold`: the reasons of a pause; that earlier events wait to be delivered first; that nobody wants data or its
@@ -84,6 +87,8 @@ interface Extras {
 
 const extras = new WeakMap<object, Extras>()
 const noHandlers: ConnectionHandlers<never> = {}
+// Every reason that JavaScript may have; others are native code's.
+const ownPauses = pausedByUser | records.pausedByStream | pausedByQueue | pausedWithoutReader | pausedByFilter
 const flushModes = oneOf(['normal', 'flush', 'finished'])
 
 /** Who reads in place of handlers. */
@@ -120,7 +125,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.sink = undefined
     this.posted = 0
     this.hold = settings.handlers === undefined ? pausedWithoutReader : 0
-    this.flags = isConnecting ? connecting : 0
+    this.flags = (isConnecting ? connecting : 0) | (settings.layered === true ? layered : 0)
   }
 
   // ---- Writing
@@ -128,16 +133,29 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /**
    * Takes all of `bytes` or nothing. Small ones are copied; large ones (over 16 KiB) are used where they are: neither
    * change nor transfer them before `drain`, or the next `drained()` (with `lowWaterBytes` above 0: before `queuedBytes`
-   * is 0). Strings are sent as UTF-8.
+   * is 0). Strings are sent as UTF-8. A queue is emptied: its large pieces are used where they are, and released when
+   * they have been sent.
    *
    * @returns whether there is room below the high-water mark; if not, `drain` follows.
    * @throws {SluiceError} `ERR_SLUICE_QUEUE_FULL` past the hard limit; nothing is taken then.
    * @throws {SluiceError} `ERR_SLUICE_WRITE_AFTER_END` after `end()`, `ERR_SLUICE_CLOSED` after the connection's end.
    */
-  write(bytes: Uint8Array | string): boolean {
-    if (!(bytes instanceof Uint8Array)) bytes = toBytes(bytes)
+  write(bytes: Uint8Array | string | ByteQueue): boolean {
+    if (!(bytes instanceof Uint8Array)) {
+      if (bytes instanceof ByteQueue) return this.writeQueue(bytes)
+      bytes = toBytes(bytes)
+    }
     if ((this.flags & (notWritable | filtered)) !== 0) return this.writeAbove(bytes)
     return this.writeBelow(bytes)
+  }
+
+  private writeQueue(queue: ByteQueue): boolean {
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    const queued = (this.filters?.heldBytes ?? this.queuedBytes) + queue.sizeBytes
+    if (queued > this.settings.hardLimitBytes) this.refuseOverflow(queued)
+    // One call takes as much as there is room for below the high-water mark.
+    while (queue.sizeBytes > 0) queue.writeTo(this as Connection)
+    return this.queuedBytes < this.settings.highWaterBytes
   }
 
   /** @internal To the socket, whatever filters there are. */
@@ -174,9 +192,26 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return this.filterStack().writeFile(segment, fromBytes, lengthBytes)
   }
 
-  /** @internal As of SendFile: without an engine that sends files they have to be read. */
-  sendFileBelow(_segment: FileSegment, _positionBytes: number, _lengthBytes: number): number | undefined {
-    return undefined
+  /** @internal As of SendFile: a part of a file up to the high-water mark, by the system itself. */
+  sendFileBelow(segment: FileSegment, positionBytes: number, lengthBytes: number): number | undefined {
+    const { channel } = this
+    if (!channel.sendsFiles || (this.flags & layered) !== 0) return undefined
+    const room = this.settings.highWaterBytes - this.queuedBelowBytes
+    if (room <= 0 || (this.flags & (destroyed | closed)) !== 0) return 0
+    const length = Math.min(room, lengthBytes)
+    this.posted = (this.posted + length) | 0
+    segment.take()
+    const tag = length < room ? this.tag : this.tag | wantDrainFlag
+    channel.stageFile(this.slot, tag, segment.fd, positionBytes, length, () => segment.drop())
+    return length
+  }
+
+  /** @internal The system could not send a part of a file, and has sent FIN in its place. */
+  onFileFailed(errno: number): void {
+    const facts = { phase: 'write', errno, syscall: 'sendfile' } as const
+    const isShort = errno === constants.errno.ENODATA
+    const detail = isShort ? 'the file has become too short' : undefined
+    this.filters?.abortOutput(new SluiceError('FILE_FAILED', isShort ? { phase: 'write', detail } : facts))
   }
 
   /**
@@ -238,7 +273,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   }
 
   /** Ends the own direction: FIN follows after everything written. Reading goes on. A second call does nothing. */
-  end(bytes?: Uint8Array | string): void {
+  end(bytes?: Uint8Array | string | ByteQueue): void {
     if (bytes !== undefined) this.write(bytes)
     if ((this.flags & notWritable) !== 0) return
     this.flags |= endAsked
@@ -598,7 +633,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       this.dropStash()
       if ((this.flags & filtered) !== 0) {
         // The socket goes on reading meanwhile, and what comes is dropped: the peer may have to send before it reads.
-        this.channel.stage(records.opResume | this.tag, this.slot, 0xff, 0)
+        this.channel.stage(records.opResume | this.tag, this.slot, ownPauses, 0)
         this.filters!.finishAndClose(timeoutMs)
       } else {
         this.closeBelow(timeoutMs)
@@ -877,6 +912,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     const failure = this.channel.native.startTls(this.slot, this.tag, tls.config)
     if (failure !== undefined) throw isFailure(failure) ? nativeError(failure) : tlsError(failure)
     this.hold |= securing
+    this.flags |= layered
   }
 
   /** @internal Data before this came in plaintext: commands smuggled in before the handshake (LE-88). */
@@ -1052,5 +1088,8 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
 function toBytes(value: unknown): Uint8Array {
   if (typeof value === 'string') return Buffer.from(value)
-  throw new SluiceError('INVALID_ARGUMENT', { phase: 'write', detail: 'write() takes a Uint8Array or a string' })
+  throw new SluiceError('INVALID_ARGUMENT', {
+    phase: 'write',
+    detail: 'write() takes a Uint8Array, a string or a ByteQueue',
+  })
 }

@@ -125,6 +125,7 @@ export class Runtime implements Clock, AsyncDisposable {
     if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
     const tls = parsed.tls === undefined ? undefined : serverTls(parsed.tls, 'tls')
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+    if (tls !== undefined) settings.layered = true
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, handlers === undefined),
@@ -290,6 +291,7 @@ export class Runtime implements Clock, AsyncDisposable {
     return [first, second].map((handlers, i) => {
       const { slot, tag } = answer[i]!
       const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+      settings.layered = true
       const connection = new Connection(channel, slot, tag, settings)
       channel.adoptConnection(connection)
       connection.findRateLimitGroup()

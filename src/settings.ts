@@ -130,6 +130,8 @@ export interface ConnectionSettings {
   highWaterBytes: number
   lowWaterBytes: number
   hardLimitBytes: number
+  /** These connections begin with TLS, or are pairs: the system cannot send files for them. */
+  layered?: boolean
   /** connect(): what secures the connection before it opens. */
   tls?: ConnectionTls
   /** connect(): whom it was asked for. */
@@ -148,7 +150,7 @@ type RateOptions = Pick<ConnectionOptions, 'rateLimit' | 'rateLimitGroup'>
 
 /** Separates what JavaScript looks at from what native code does. */
 export function settingsOf(
-  options: Omit<ConnectionSettings, 'handlers' | 'gone' | 'tls' | 'peer'>,
+  options: Omit<ConnectionSettings, 'handlers' | 'gone' | 'tls' | 'peer' | 'layered'>,
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
   const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readLowWaterBytes, readHighWaterBytes } =

@@ -72,6 +72,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventSecured", EventType::secured);
   set("eventSecuring", EventType::securing);
   set("eventHandshakeFailed", EventType::handshakeFailed);
+  set("eventFileFailed", EventType::fileFailed);
   set("opWriteSlab", OpType::writeSlab);
   set("opWriteOut", OpType::writeOut);
   set("opWriteReference", OpType::writeReference);
@@ -85,6 +86,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("opArmTimer", OpType::armTimer);
   set("opCancelTimer", OpType::cancelTimer);
   set("opTellDrain", OpType::tellDrain);
+  set("opWriteFile", OpType::writeFile);
   set("wantDrainFlag", wantDrainFlag);
   set("controlOpCount", controlOpCount);
   set("controlOutBytes", controlOutBytes);

@@ -32,7 +32,8 @@ void BatchCaller::resolveReferences(std::vector<const uint8_t*>& addresses) {
   napi_value array;
   napi_get_reference_value(env_, memory_.references, &array);
   for (const OpRecord& op : stagedOps()) {
-    if (static_cast<OpType>(op.head & opTypeMask) != OpType::writeReference) continue;
+    const auto type = static_cast<OpType>(op.head & opTypeMask);
+    if (type != OpType::writeReference && type != OpType::writeFile) continue;
     napi_value bytes = nullptr;
     void* data = nullptr;
     if (napi_get_element(env_, array, static_cast<uint32_t>(op.a), &bytes) != napi_ok ||

@@ -93,6 +93,7 @@ Napi::Object features(Napi::Env env, const EngineFeatures& features) {
   result.Set("incrementalBuffers", features.incrementalBuffers);
   result.Set("limitedReceives", features.limitedReceives);
   result.Set("unixSockets", features.unixSockets);
+  result.Set("sendsFiles", features.sendsFiles);
   return result;
 }
 

@@ -16,7 +16,8 @@ inline size_t sizeOf(const iovec* pieces, int count) {
   return size;
 }
 
-/// Bytes on their way out: owned copies, and references to memory that somebody lends until the bytes are gone.
+/// Bytes on their way out: owned copies, references to memory that somebody lends until the bytes are gone, and parts of
+/// files.
 class ByteQueue {
  public:
   /// Whom a drained piece goes back to.
@@ -24,6 +25,13 @@ class ByteQueue {
     queue,      // a copy, freed by the queue itself
     engine,     // id: offset of received bytes, see Engine::keep
     reference,  // id: reference slot of JavaScript
+    file,       // the same; its bytes are not in memory
+  };
+
+  struct FilePart {
+    int file;
+    uint64_t offset;
+    uint32_t length;
   };
 
   ByteQueue() = default;
@@ -61,10 +69,27 @@ class ByteQueue {
     pieces_.push_back({data, length, id, owner, nullptr, 0, 0});
   }
 
-  /// The first pieces as an iovec array, `maxBytes` of them at most; returns how many.
+  /// `release(Owner::file, id)` is called when it is not needed any more.
+  void appendFile(const FilePart& part, uint32_t id) {
+    size_ += part.length;
+    // Its position stands in for an address: drain() moves both alike.
+    pieces_.push_back({reinterpret_cast<const uint8_t*>(static_cast<uintptr_t>(part.offset)), part.length, id,
+                       Owner::file, nullptr, static_cast<uint32_t>(part.file), 0});
+  }
+
+  /// Whether a part of a file is in front, which peek() does not show.
+  bool frontFile(FilePart& part) const {
+    if (head_ >= pieces_.size() || pieces_[head_].owner != Owner::file) return false;
+    const Piece& piece = pieces_[head_];
+    part = {static_cast<int>(piece.blockUsed), reinterpret_cast<uintptr_t>(piece.data), piece.length};
+    return true;
+  }
+
+  /// The first pieces as an iovec array, up to a file and `maxBytes` at most; returns how many.
   int peek(iovec* out, int max, size_t maxBytes) const {
     int count = 0;
     for (size_t i = head_; i < pieces_.size() && count < max && maxBytes > 0; i++) {
+      if (pieces_[i].owner == Owner::file) break;
       const size_t length = pieces_[i].length < maxBytes ? pieces_[i].length : maxBytes;
       out[count++] = {const_cast<uint8_t*>(pieces_[i].data), length};
       maxBytes -= length;
@@ -107,8 +132,8 @@ class ByteQueue {
     uint32_t length;
     uint32_t id;
     Owner owner;
-    uint8_t* block;  // Owner::queue: where `data` was allocated
-    uint32_t blockUsed;
+    uint8_t* block;      // Owner::queue: where `data` was allocated
+    uint32_t blockUsed;  // Owner::file: the descriptor
     uint32_t spare;
   };
 

@@ -63,6 +63,8 @@ struct SendResult {
   size_t taken = 0;      // bytes the kernel has now
   bool waiting = false;  // a `sent` or `sendFailed` completion will follow
   Error error{};         // the send direction has failed; no completion follows
+  int fileError = 0;  // sendFile(): errno of what is wrong with the file, ENODATA when it is too short; the socket
+                      // is as before
 };
 
 struct ListenSpec {
@@ -103,6 +105,7 @@ struct EngineFeatures {
   bool incrementalBuffers = false;  // IOU_PBUF_RING_INC
   bool limitedReceives = false;     // a multishot receive ends by itself after a turn's share (Linux 6.17)
   bool unixSockets = true;
+  bool sendsFiles = false;  // sendFile() works
 };
 
 /// Says how much a socket may receive, where somebody limits it: see Engine::limitReceive().
@@ -197,6 +200,11 @@ class Engine {
   /// the engine then waits for room and completes with `sent`. At most maxSendPieces pieces.
   virtual SendResult send(Slot socket, const iovec* pieces, int count) = 0;
   static constexpr int maxSendPieces = 64;
+  /// Sends a part of a file as send() does, without its bytes coming here; only where features().sendsFiles.
+  virtual SendResult sendFile(Slot socket, int file, uint64_t offset, size_t length) {
+    (void)socket, (void)file, (void)offset, (void)length;
+    return {.error = {ErrorCode::notSupported}};
+  }
   /// Sends FIN. Only when no send is waiting. Errors: notConnected sockets; harmless otherwise.
   virtual Result<void> shutdownSend(Slot socket) = 0;
   /// Starts to close, cancelling whatever is under way; `closed` follows from a later poll().

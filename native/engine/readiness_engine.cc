@@ -64,7 +64,8 @@ ReadinessEngine::~ReadinessEngine() {
 }
 
 EngineFeatures ReadinessEngine::features() const {
-  return {.wakeStyle = poller_->pollFd() >= 0 ? WakeStyle::descriptor : WakeStyle::thread};
+  return {.wakeStyle = poller_->pollFd() >= 0 ? WakeStyle::descriptor : WakeStyle::thread,
+          .sendsFiles = sys::hasSendfile};
 }
 
 // Interest ------------------------------------------------------------------------------------------------------
@@ -259,18 +260,24 @@ void ReadinessEngine::limitReceive(Slot slot, bool on) {
   sockets_[slot].limited = on;
 }
 
+/// True when the kernel had no room last time: `result` then says that `sent` will follow, or why not.
+bool ReadinessEngine::waitForRoom(Slot slot, Socket& socket, SendResult& result) {
+  SLUICE_ASSERT(!socket.waiting);
+  if (!socket.blocked) return false;
+  socket.waiting = true;
+  result = {.waiting = true};
+  if (auto watched = widen(socket, tokenOf(slot)); !watched) {
+    socket.waiting = false;
+    result = {.error = watched.error()};
+  }
+  return true;
+}
+
 SendResult ReadinessEngine::send(Slot slot, const iovec* pieces, int count) {
   SLUICE_ASSERT(sockets_.contains(slot) && count > 0 && count <= maxSendPieces);
   Socket& socket = sockets_[slot];
-  SLUICE_ASSERT(!socket.waiting);
-  if (socket.blocked) {
-    socket.waiting = true;
-    if (auto watched = widen(socket, tokenOf(slot)); !watched) {
-      socket.waiting = false;
-      return {.error = watched.error()};
-    }
-    return {.waiting = true};
-  }
+  SendResult result;
+  if (waitForRoom(slot, socket, result)) return result;
 
   ++counters_.sends;
   size_t length = pieces[0].iov_len;
@@ -284,6 +291,23 @@ SendResult ReadinessEngine::send(Slot slot, const iovec* pieces, int count) {
     message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);
     sentBytes = sys::sendmsg(socket.fd, &message);
   }
+  return afterSend(socket, sentBytes, length, count == 1 ? "send" : "sendmsg");
+}
+
+SendResult ReadinessEngine::sendFile(Slot slot, int file, uint64_t offset, size_t length) {
+  SLUICE_ASSERT(sockets_.contains(slot) && length > 0);
+  Socket& socket = sockets_[slot];
+  SendResult result;
+  if (waitForRoom(slot, socket, result)) return result;
+  ++counters_.sends;
+  const ssize_t sentBytes = sys::sendfile(socket.fd, file, offset, length);
+  if (sentBytes == 0) return {.fileError = ENODATA};
+  const bool isOfSocket = sentBytes > 0 || wouldBlock(errno) || isDeath(errno) || errno == ENOTCONN;
+  if (!isOfSocket) return {.fileError = errno};
+  return afterSend(socket, sentBytes, length, "sendfile");
+}
+
+SendResult ReadinessEngine::afterSend(Socket& socket, ssize_t sentBytes, size_t length, const char* call) {
   if (sentBytes >= 0) {
     socket.blocked = static_cast<size_t>(sentBytes) < length;
     return {.taken = static_cast<size_t>(sentBytes)};
@@ -297,7 +321,7 @@ SendResult ReadinessEngine::send(Slot slot, const iovec* pieces, int count) {
   if (error == EPIPE && socket.failure != 0) error = socket.failure;
   // On a Unix socket EPIPE is a peer that closed in peace; what it wrote before ends with a clean end.
   if (isDeath(error) && !(socket.isUnix && error == EPIPE)) socket.failure = error == EPIPE ? ECONNRESET : error;
-  return {.error = systemError(error, count == 1 ? "send" : "sendmsg")};
+  return {.error = systemError(error, call)};
 }
 
 void ReadinessEngine::close(Slot slot, CloseMode mode) {

@@ -36,6 +36,7 @@ class ReadinessEngine final : public FdEngine {
   void receive(Slot socket, bool on) override;
   void limitReceive(Slot socket, bool on) override;
   SendResult send(Slot socket, const iovec* pieces, int count) override;
+  SendResult sendFile(Slot socket, int file, uint64_t offset, size_t length) override;
   void close(Slot socket, CloseMode mode) override;
   void release(Slot socket) override;
   Slot reserve() override { return sockets_.allocate(); }
@@ -97,6 +98,8 @@ class ReadinessEngine final : public FdEngine {
   Token tokenOf(Slot socket) const;
   Token tokenOfListener(ListenerId listener) const;
   void pend(const Completion& completion);
+  bool waitForRoom(Slot slot, Socket& socket, SendResult& result);
+  static SendResult afterSend(Socket& socket, ssize_t sentBytes, size_t length, const char* call);
 
   void deliverPending(Filling& filling);
   void serveReady(Filling& filling);

@@ -8,6 +8,7 @@
 #ifdef __linux__
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/sendfile.h>
 #endif
 
 #include <cerrno>
@@ -62,6 +63,32 @@ inline ssize_t send(int fd, const void* from, size_t length) {
 inline ssize_t sendmsg(int fd, const msghdr* message) {
   return retried("sendmsg", [=] { return ::sendmsg(fd, message, sendFlags); });
 }
+/// How much of `length` was sent; 0 when the file ends at `offset`. Raises SIGPIPE where the system has no way to do
+/// without, which Node ignores.
+inline ssize_t sendfile(int fd, int file, uint64_t offset, size_t length) {
+  (void)fd, (void)file, (void)offset, (void)length;
+#if defined(__linux__)
+  return retried("sendfile", [=] {
+    auto at = static_cast<off_t>(offset);
+    return ::sendfile(fd, file, &at, length);
+  });
+#elif defined(__APPLE__)
+  // A short count comes with EAGAIN or EINTR, and is none.
+  return retried("sendfile", [=]() -> ssize_t {
+    auto count = static_cast<off_t>(length);
+    const int result = ::sendfile(file, fd, static_cast<off_t>(offset), &count, nullptr, 0);
+    return result == 0 || count > 0 ? static_cast<ssize_t>(count) : -1;
+  });
+#else
+  errno = ENOSYS;
+  return -1;
+#endif
+}
+#if defined(__linux__) || defined(__APPLE__)
+inline constexpr bool hasSendfile = true;
+#else
+inline constexpr bool hasSendfile = false;
+#endif
 
 inline int socket(int family, int type, int protocol) {
   return retried("socket", [=] { return ::socket(family, type, protocol); });

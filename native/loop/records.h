@@ -24,6 +24,7 @@ enum class EventType : uint8_t {
   secured,          // id: slot; the handshake of startTls() is done
   securing,         // id: slot; data before this came as plaintext, data after it is decrypted
   handshakeFailed,  // id: listener key, a: number of the failure (TlsFailures); nobody was told of the connection
+  fileFailed,       // id: slot, a: errno; a part of a file was not sent, nor anything after it, and FIN follows
 };
 
 /// JavaScript to native.
@@ -41,6 +42,7 @@ enum class OpType : uint8_t {
   armTimer,        // id: timer key, a: ms from now
   cancelTimer,     // id: timer key
   tellDrain,       // report `drain` once what is queued has fallen to the low-water mark, or has already
+  writeFile = 20,  // a: reference slot, of descriptor and position as a pair of doubles, b: length
 };
 /// On a write: report `drain` once what is queued has fallen to the low-water mark.
 inline constexpr int32_t wantDrainFlag = 0x80;

@@ -40,7 +40,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   Result<Slot> adopt(int fd, const ConnectionConfig& config);
 
   /// Carries out what JavaScript asked for, in order per connection. Pieces written to one connection leave in one
-  /// system call. `references` are the addresses for the writeReference operations, in their order.
+  /// system call. `references` are the addresses for the writeReference and writeFile operations, in their order.
   void apply(std::span<const OpRecord> ops, const uint8_t* out, std::span<const uint8_t* const> references);
 
   /// The connection, if `tag` still names it and its socket exists.
@@ -138,7 +138,10 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void queueStaged(Connection& connection, ByteQueue& queue, size_t skip);
   void dropStaged(Connection& connection);
   void sendQueued(Slot slot, Connection& connection);
+  bool sendFront(Slot slot, Connection& connection, size_t most, SendResult& result);
   void drainQueue(Slot slot, Connection& connection, size_t bytes);
+  void writeFile(Slot slot, Connection& connection, const OpRecord& op, const uint8_t* where);
+  bool sendFile(Slot slot, Connection& connection, const ByteQueue::FilePart& part, SendResult& result);
   void afterSending(Slot slot, Connection& connection);
   void countTaken(Slot slot, Connection& connection, size_t bytes);
   void releasePiece(ByteQueue::Owner owner, uint32_t id);

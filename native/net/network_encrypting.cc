@@ -56,13 +56,11 @@ bool Network::sendWire(Slot slot, Connection& connection) {
   }
   // Not sendQueued(), which would come back to here.
   while (connection.queue && !connection.sending) {
-    iovec pieces[Engine::maxSendPieces];
     size_t most = maxWireBytes;
     if (connection.limit) most = maySend(connection, std::min(most, connection.queue->sizeBytes()));
     if (most == 0) return true;  // resumeSending() goes on
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
-    const SendResult result = send(slot, pieces, count);
-    if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
+    SendResult result;
+    if (!sendFront(slot, connection, most, result)) return false;
     if (result.taken > 0) drainQueue(slot, connection, result.taken);
     if (result.error) {
       onSendFailed(slot, connection, result.error);

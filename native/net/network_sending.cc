@@ -31,6 +31,12 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         else loop_.emit(EventType::released, 0, static_cast<uint32_t>(op.a));
         break;
       }
+      case OpType::writeFile: {
+        const uint8_t* where = references[nextReference++];
+        if (connection != nullptr) writeFile(slot, *connection, op, where);
+        else loop_.emit(EventType::released, 0, static_cast<uint32_t>(op.a));
+        break;
+      }
       case OpType::end:
         if (connection == nullptr) break;
         flushStaged(slot, *connection);
@@ -188,7 +194,6 @@ void Network::sendQueued(Slot slot, Connection& connection) {
       sendLater(slot, connection);  // the others of its group have their turn
       break;
     }
-    iovec pieces[Engine::maxSendPieces];
     size_t most = defers_ ? deferredSendBytes : SIZE_MAX;
     if (connection.limit) {
       const size_t wanted = std::min(most, connection.queue->sizeBytes());
@@ -196,9 +201,8 @@ void Network::sendQueued(Slot slot, Connection& connection) {
       cut = most < wanted;
     }
     if (most == 0) break;  // resumeSending() goes on
-    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
-    const SendResult result = send(slot, pieces, count);
-    if (connection.limit) noteSend(connection, result, sizeOf(pieces, count));
+    SendResult result;
+    if (!sendFront(slot, connection, most, result)) return;
     if (result.taken > 0) drainQueue(slot, connection, result.taken);
     if (result.error) return onSendFailed(slot, connection, result.error);
     connection.sending = result.waiting;
@@ -207,6 +211,24 @@ void Network::sendQueued(Slot slot, Connection& connection) {
   }
   if (connection.timers && connection.queue) armTimers(slot, connection);
   afterSending(slot, connection);
+}
+
+// Hands over what is first in the queue, `most` bytes at most. False when that was a file that failed.
+bool Network::sendFront(Slot slot, Connection& connection, size_t most, SendResult& result) {
+  size_t asked = 0;
+  ByteQueue::FilePart part;
+  if (connection.queue->frontFile(part)) {
+    asked = std::min<size_t>(part.length, most);
+    part.length = static_cast<uint32_t>(asked);
+    if (!sendFile(slot, connection, part, result)) return false;
+  } else {
+    iovec pieces[Engine::maxSendPieces];
+    const int count = connection.queue->peek(pieces, Engine::maxSendPieces, most);
+    result = send(slot, pieces, count);
+    asked = sizeOf(pieces, count);
+  }
+  if (connection.limit) noteSend(connection, result, asked);
+  return true;
 }
 
 void Network::onSent(Slot slot, Connection& connection, uint32_t length) {

@@ -238,17 +238,28 @@ export class FilterChain {
     if (first?.step instanceof FileStep && first.isSpent) this.links.shift()
   }
 
+  /** Nothing more comes out, for a reason that lies behind the last filter. */
+  abort(error: SluiceError): void {
+    this.failure ??= error
+    this.drop()
+  }
+
   destroy(): void {
     this.isDestroyed = true
+    this.drop()
+  }
+
+  // ---- Inside
+
+  private drop(): void {
     for (const { step, source } of this.links.splice(0)) {
       step.destroy()
       source.clear()
     }
     this.out.clear()
+    this.finishedIn = true
     this.over = true
   }
-
-  // ---- Inside
 
   private linkOf(filter: Filter): Link {
     const { direction } = this

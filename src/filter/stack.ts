@@ -215,6 +215,12 @@ export class FilterStack {
     return hasRoom
   }
 
+  /** What the socket was to send itself cannot be, nor anything after it. */
+  abortOutput(error: SluiceError): void {
+    this.output.abort(error)
+    this.runOutput()
+  }
+
   /** Bytes on their way through the filters. */
   get queuedBytes(): number {
     return this.output.movingBytes

@@ -24,6 +24,7 @@ export interface NativeEngineFeatures {
   incrementalBuffers: boolean
   limitedReceives: boolean
   unixSockets: boolean
+  sendsFiles: boolean
 }
 
 /** Bytes per tick; a direction without a rate has no limit. */
@@ -97,7 +98,7 @@ export interface NativeChannelOptions {
   out: Uint8Array
   taken: Int32Array
   control: Int32Array
-  references: (Uint8Array | undefined)[]
+  references: (Uint8Array | Float64Array | undefined)[]
   batch: (first: number, count: number) => void
   /** Of the slab, the engine's; the rest is for what layers make of received bytes. */
   receiveBytes: number

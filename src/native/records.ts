@@ -14,6 +14,7 @@ export const eventTimer = 11
 export const eventSecured = 12
 export const eventSecuring = 13
 export const eventHandshakeFailed = 14
+export const eventFileFailed = 15
 
 export const opWriteSlab = 1
 export const opWriteOut = 2
@@ -28,6 +29,7 @@ export const opForget = 10
 export const opArmTimer = 11
 export const opCancelTimer = 12
 export const opTellDrain = 13
+export const opWriteFile = 20
 export const wantDrainFlag = 0x80
 
 export const controlOpCount = 0

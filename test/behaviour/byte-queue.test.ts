@@ -56,6 +56,32 @@ describe.each(modes())('a byte queue and a connection on $name', (mode) => {
     expect(queue.read().toString()).toBe(', world!')
   })
 
+  it('is taken whole by write() and end(), or not at all', async () => {
+    await using pair = await connectedPair(mode, { connect: { highWaterBytes: 100_000, hardLimitBytes: 3_000_000 } })
+    const queue = new ByteQueue()
+    let released = 0
+    queue.append('head ')
+    queue.appendReference(pattern(1_000_000), () => released++)
+    expect(pair.client.write(queue)).toBe(false)
+    expect(queue.sizeBytes).toBe(0)
+    queue.append(pattern(4_000_000))
+    expect(() => pair.client.write(queue)).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_QUEUE_FULL' }))
+    expect(queue.sizeBytes).toBe(4_000_000)
+    queue.drain(3_999_990)
+    queue.freeze('front')
+    expect(() => pair.client.write(queue)).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_INVALID_ARGUMENT' }))
+    queue.unfreeze('front')
+    expect(pair.client.write(new ByteQueue())).toBe(pair.client.queuedBytes < 100_000)
+    pair.client.end(queue)
+    await pair.atServer.closed()
+    expect(pair.atServer.hash).toBe(
+      hashOf(Buffer.from('head '), pattern(1_000_000), pattern(4_000_000).subarray(3_999_990)),
+    )
+    expect(released).toBe(1)
+    await pair.atClient.closed()
+    expect(() => pair.client.write(queue)).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_CLOSED' }))
+  })
+
   it('gives back what a destroyed connection has not sent', async () => {
     await using pair = await connectedPair(mode)
     const queue = new ByteQueue()

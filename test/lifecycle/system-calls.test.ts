@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { engines } from 'sluice'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { fine, kernelModes, type Mode, Program, root } from '../support/program.js'
 
@@ -99,6 +100,29 @@ describe.concurrent.each(kernelModes.filter(({ threads }) => threads < 2))('syst
     // Threads sleep and wake each other as it happens; a call per idle connection would be 300 more for each message.
     expect(many.total / rounds).toBeLessThan(few.total / rounds + 5)
   })
+
+  it.runIf(engines().find(({ name }) => name === mode.engine)!.features.sendsFiles)(
+    'send a file without reading it',
+    async () => {
+      const { counts } = await trace(
+        mode,
+        `import { FileSegment } from 'sluice'
+        const file = await FileSegment.open(process.execPath, { lengthBytes: 5_000_000 })
+        let received = 0
+        let done
+        const all = new Promise((resolve) => { done = resolve })
+        const listener = await listen(runtime, { data(_, bytes) { if ((received += bytes.length) === 5_000_000) done() } })
+        const client = await connect(runtime, listener, {})
+        mark()
+        client.writeFile(file)
+        await all
+        mark()
+        file.close()`,
+      )
+      expect(counts.get('sendfile')).toBeGreaterThan(0)
+      for (const name of ['pread64', 'sendto', 'sendmsg']) expect([name, counts.get(name) ?? 0]).toEqual([name, 0])
+    },
+  )
 
   it('are none for idle connections as time goes by', async () => {
     const { counts } = await trace(

@@ -46,8 +46,13 @@ describe('error table', () => {
 
 describe('the tables of README.md and docs/tls.md', () => {
   it('have each code with its texts, in order', () => {
-    const rowsOf = (file: string) => readFileSync(file, 'utf8').split('\n').filter((line) => line.startsWith('| `ERR_SLUICE_'))
-    const rows = Object.entries(errorTable).map(([name, { meaning, advice }]) => `| \`ERR_SLUICE_${name}\` | ${meaning} | ${advice} |`)
+    const rowsOf = (file: string) =>
+      readFileSync(file, 'utf8')
+        .split('\n')
+        .filter((line) => line.startsWith('| `ERR_SLUICE_'))
+    const rows = Object.entries(errorTable).map(
+      ([name, { meaning, advice }]) => `| \`ERR_SLUICE_${name}\` | ${meaning} | ${advice} |`,
+    )
     const isTls = (row: string) => row.startsWith('| `ERR_SLUICE_TLS_')
     expect(rowsOf('README.md')).toEqual(rows.filter((row) => !isTls(row)))
     expect(rowsOf('docs/tls.md')).toEqual(rows.filter(isTls))

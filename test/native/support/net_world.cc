@@ -130,6 +130,13 @@ void NetWorld::writeReference(Conn to, std::string_view bytes, uint32_t referenc
   references_.push_back(reinterpret_cast<const uint8_t*>(bytes.data()));
 }
 
+void NetWorld::writeFile(Conn to, const double (&where)[2], uint32_t length, uint32_t reference, bool wantDrain) {
+  const auto type = static_cast<int32_t>(OpType::writeFile) | (wantDrain ? wantDrainFlag : 0);
+  ops_.push_back({static_cast<int32_t>(to.tag) | type, static_cast<int32_t>(to.slot),
+                  static_cast<int32_t>(reference), static_cast<int32_t>(length)});
+  references_.push_back(reinterpret_cast<const uint8_t*>(where));
+}
+
 void NetWorld::writeSlab(Conn to, uint32_t offset, uint32_t length) {
   ops_.push_back({static_cast<int32_t>(to.tag) | static_cast<int32_t>(OpType::writeSlab),
                   static_cast<int32_t>(to.slot), static_cast<int32_t>(offset), static_cast<int32_t>(length)});

@@ -74,6 +74,8 @@ class NetWorld {
   /// Operations: staged by these, carried out together by apply() or at the end of the turn.
   void write(Conn to, std::string_view bytes, bool wantDrain = false);
   void writeReference(Conn to, std::string_view bytes, uint32_t reference, bool wantDrain = false);
+  /// `where` is descriptor and position; it stays until the operation has been carried out.
+  void writeFile(Conn to, const double (&where)[2], uint32_t length, uint32_t reference, bool wantDrain = false);
   void writeSlab(Conn to, uint32_t offset, uint32_t length);
   void op(OpType type, Conn to, int32_t a = 0);
   void opTimer(OpType type, uint32_t key, int32_t ms = 0);
