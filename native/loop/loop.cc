@@ -60,6 +60,8 @@ Result<void> Loop::collect(Deadline deadline) {
     timers_.advance(nowMs_, expired);
     while (Timer* timer = expired.pop()) client_->onTimer(*timer);
   }
+  // A layer may have taken all of it and told nothing. The engine may wait for these buffers, and nobody wake us before.
+  if (frame_->count == 0) giveBack(frame_->lent);
   return {};
 }
 
