@@ -67,8 +67,8 @@ bool Network::sendWire(Slot slot, Connection& connection) {
       return false;
     }
     connection.sending = result.waiting;
-    if (connection.timers && connection.queue) armTimers(slot, connection);
   }
+  if (connection.timers && connection.queue) armTimers(slot, connection);
   return connection.live();
 }
 
