@@ -1,4 +1,4 @@
-import type { BenchCase, Target } from './cases.js'
+import { type BenchCase, type CaseTls, type Target, yardsticksOf } from './cases.js'
 import type { Competitor } from './competitors.js'
 import type { Latency } from './histogram.js'
 import type { Machine } from './machine.js'
@@ -19,10 +19,10 @@ export interface Round {
   readonly loadCpuNs?: number
 }
 
-export interface TargetResult extends Target {
+export type TargetResult = Target & {
   readonly ratio: number
   readonly met: boolean
-  /** Set where the C epoll echo misses the target too: its ratio. There the kernel alone costs too much of it. */
+  /** Set where the C program misses the target too: its ratio. There the kernel alone costs too much of it. */
   readonly cRatio?: number
 }
 
@@ -33,10 +33,11 @@ export interface ServerResult {
   readonly messagesPerSecond?: number
   readonly bytesPerSecond?: number
   readonly latencyUs?: Latency
-  /** The value as a share of node:net's and of the C epoll echo's, where those were measured. */
-  readonly ofNodeNet?: number
-  readonly ofCEpoll?: number
-  /** How much of what node:net costs above the C epoll echo is gone: 1 is all of it. Depends least on the machine. */
+  /** The value as a share of node:net's and of the C epoll echo's, with TLS of node:tls's and of C with OpenSSL, where
+   *  those were measured. */
+  readonly ofNode?: number
+  readonly ofC?: number
+  /** How much of what Node's sockets cost above the C program is gone: 1 is all of it. Depends least on the machine. */
   readonly overheadGone?: number
   readonly targets: readonly TargetResult[]
   readonly rounds: readonly Round[]
@@ -50,6 +51,7 @@ export interface CaseResult {
   readonly bytes: number
   readonly depth: number
   readonly unit: string
+  readonly tls?: CaseTls
   readonly servers: readonly ServerResult[]
 }
 
@@ -93,44 +95,67 @@ export type Rounds = ReadonlyMap<string, readonly Round[]>
 /** Draws together what was measured of one case so far; servers without a round are left out. */
 export function summarise(bench: BenchCase, competitors: readonly Competitor[], rounds: Rounds): CaseResult {
   const medianValue = (server: string) => medianOf((rounds.get(server) ?? []).map((round) => round.value))
-  const nodeNet = medianValue('node:net')
-  // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
-  const cEpoll = bench.kind === 'idle' ? undefined : medianValue('c-epoll')
+  const yardsticks = yardsticksOf(bench)
+  const limits: Limits = {
+    node: medianValue(yardsticks.node),
+    // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
+    c: bench.kind === 'idle' && bench.tls === undefined ? undefined : medianValue(yardsticks.c),
+    nodeRate: rateOf(rounds.get(yardsticks.node) ?? []),
+  }
   const servers = competitors.flatMap((competitor) => {
     const measured = rounds.get(competitor.id) ?? []
-    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, nodeNet, cEpoll)]
+    return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, limits)]
   })
-  const { name, title, kind, connections, bytes, depth, unit } = bench
-  return { name, title, kind, connections, bytes, depth, unit, servers }
+  const { name, title, kind, connections, bytes, depth, unit, tls } = bench
+  return { name, title, kind, connections, bytes, depth, unit, tls, servers }
+}
+
+/** What others are compared with: medians. */
+interface Limits {
+  readonly node?: number
+  readonly c?: number
+  /** How many a second. */
+  readonly nodeRate?: number
+}
+
+function rateOf(rounds: readonly Round[]): number | undefined {
+  return perSecond(rounds, ({ messages }) => messages)
+}
+
+function perSecond(rounds: readonly Round[], count: (round: Round) => number): number | undefined {
+  return medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
 }
 
 function summariseServer(
   bench: BenchCase,
   competitor: Competitor,
   rounds: readonly Round[],
-  nodeNet: number | undefined,
-  cEpoll: number | undefined,
+  limits: Limits,
 ): ServerResult {
   const value = spreadOf(rounds.map((round) => round.value))
-  const ofNodeNet = ratio(value.median, nodeNet)
-  const ofCEpoll = ratio(value.median, cEpoll)
-  const ratioFor = { 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median }
-  const perSecond = (count: (round: Round) => number) =>
-    medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
+  const ofNode = ratio(value.median, limits.node)
+  const ofC = ratio(value.median, limits.c)
+  const yardsticks = yardsticksOf(bench)
+  const ratioFor = (target: Target) => {
+    if (target.atLeast !== undefined) return ratio(rateOf(rounds) ?? 0, limits.nodeRate)
+    if (target.against === undefined) return value.median
+    return target.against === yardsticks.node ? ofNode : ofC
+  }
   return {
     server: competitor.id,
     title: competitor.title,
     value,
-    messagesPerSecond: perSecond((round) => round.messages),
-    bytesPerSecond: perSecond((round) => round.bytes),
+    messagesPerSecond: rateOf(rounds),
+    bytesPerSecond: perSecond(rounds, ({ bytes }) => bytes),
     latencyUs: medianLatency(rounds),
-    ofNodeNet,
-    ofCEpoll,
-    overheadGone: overheadGone(value.median, nodeNet, cEpoll),
-    targets: bench.targets.flatMap((target) => {
-      const reached = competitor.targets === target.via ? ratioFor[target.against ?? 'alone'] : undefined
+    ofNode,
+    ofC,
+    overheadGone: overheadGone(value.median, limits),
+    targets: bench.targets.flatMap((target): TargetResult[] => {
+      const reached = competitor.targets === target.via ? ratioFor(target) : undefined
       if (reached === undefined) return []
-      const cRatio = target.against === 'node:net' ? ratio(cEpoll ?? 0, nodeNet) : undefined
+      if (target.atLeast !== undefined) return [{ ...target, ratio: reached, met: reached >= target.atLeast }]
+      const cRatio = target.against === yardsticks.node ? ratio(limits.c ?? 0, limits.node) : undefined
       const met = reached <= target.atMost
       return [{ ...target, ratio: reached, met, cRatio: (cRatio ?? 0) > target.atMost ? cRatio : undefined }]
     }),
@@ -142,10 +167,10 @@ function ratio(value: number, against: number | undefined): number | undefined {
   return against === undefined || against <= 0 ? undefined : value / against
 }
 
-// Meaningless where node:net costs hardly more than C: then the difference is noise.
-function overheadGone(value: number, nodeNet?: number, cEpoll?: number): number | undefined {
-  if (nodeNet === undefined || cEpoll === undefined || nodeNet < cEpoll * 1.1) return undefined
-  return (nodeNet - value) / (nodeNet - cEpoll)
+// Meaningless where Node costs hardly more than C: then the difference is noise.
+function overheadGone(value: number, { node, c }: Limits): number | undefined {
+  if (node === undefined || c === undefined || node < c * 1.1) return undefined
+  return (node - value) / (node - c)
 }
 
 /** Percentile by percentile the median over the rounds. */

@@ -24,7 +24,7 @@ static inline void tlsCheck(bool isFine, const char* what) {
   if (!isFine) failLoad("%s: %s", what, transportError(errno));
 }
 
-// Each ticket is for the next handshake on the same connection.
+// The newest ticket is for the next handshakes on the same connection: not every server gives a new one when it resumes.
 static int tlsKeepSession(SSL* ssl, SSL_SESSION* session) {
   Connection* connection = SSL_get_app_data(ssl);
   if (connection->session != NULL) SSL_SESSION_free(connection->session);
@@ -58,7 +58,11 @@ static inline void transportOpen(Connection* connection) {
   SSL_set_app_data(ssl, connection);
   SSL_set_connect_state(ssl);
   connection->mayResume = connection->session != NULL;
-  if (connection->mayResume) tlsCheck(SSL_set_session(ssl, connection->session) == 1, "SSL_set_session");
+  if (connection->mayResume) {
+    SSL_SESSION* copy = SSL_SESSION_dup(connection->session);  // OpenSSL lets nobody use one twice
+    tlsCheck(copy != NULL && SSL_set_session(ssl, copy) == 1, "SSL_set_session");
+    SSL_SESSION_free(copy);
+  }
   connection->tls = ssl;
 }
 

@@ -1,3 +1,4 @@
+import { yardsticksOf } from '../cases.js'
 import type { CaseResult, ServerResult } from '../results.js'
 import { number } from './format.js'
 
@@ -76,6 +77,7 @@ function whisker(from: number, to: number, y: number): string {
 // A notch above and below the bar at the value a target asks for.
 function targetMarks(server: ServerResult, bench: CaseResult, x: (value: number) => number, y: number): string[] {
   return server.targets.map(({ against, atMost, met }) => {
+    if (atMost === undefined) return '' // of another quantity than the one drawn
     const base = against === undefined ? 1 : bench.servers.find((other) => other.server === against)!.value.median
     const at = x(base * atMost)
     const reach = barHeight / 2 + 4
@@ -86,10 +88,11 @@ function targetMarks(server: ServerResult, bench: CaseResult, x: (value: number)
 }
 
 function limitLine(bench: CaseResult, x: (value: number) => number, bottom: number): string {
-  const limit = bench.servers.find(({ server }) => server === 'c-epoll')
-  if (limit === undefined || bench.kind === 'idle') return ''
+  const { c } = yardsticksOf(bench)
+  const limit = bench.servers.find(({ server }) => server === c)
+  if (limit === undefined || (bench.kind === 'idle' && bench.tls === undefined)) return ''
   const at = x(limit.value.median).toFixed(1)
-  return `<path class="limit" d="M${at} ${topMargin - 4}V${bottom}"/><text class="limit-name" x="${at}" y="9">C, epoll</text>`
+  return `<path class="limit" d="M${at} ${topMargin - 4}V${bottom}"/><text class="limit-name" x="${at}" y="9">${escapeHtml(bench.tls === undefined ? 'C, epoll' : 'C, OpenSSL')}</text>`
 }
 
 function gridLine(at: number, bottom: number, label: string): string {

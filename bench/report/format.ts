@@ -30,9 +30,22 @@ export function duration(microseconds: number): string {
 }
 
 /** "✓ ≤ 0.45× node:net" */
-export function shortTarget({ against, atMost, met }: TargetResult): string {
-  const limit = against === undefined ? number(atMost) : `${atMost.toFixed(2)}× ${againstName[against]}`
-  return `${met ? '✓' : '✗'} ≤ ${limit}`
+export function shortTarget(target: TargetResult): string {
+  const { against, atMost, met } = target
+  const of = against === undefined ? '' : `× ${againstName[against]}${atMost === undefined ? ' a second' : ''}`
+  const limit = against === undefined && atMost !== undefined ? `≤ ${number(atMost)}` : limitOf(target)
+  return `${met ? '✓' : '✗'} ${limit}${of}`
+}
+
+/** "≤ 0.45", or "≥ 1.40" */
+export function limitOf({ atMost, atLeast }: TargetResult): string {
+  return atMost === undefined ? `≥ ${atLeast.toFixed(2)}` : `≤ ${atMost.toFixed(2)}`
+}
+
+/** What the ratio of a target is of: "of node:net", or the unit of the case. */
+export function ratioOf({ against, atLeast }: TargetResult, unit: string): string {
+  if (against === undefined) return unit
+  return atLeast === undefined ? `of ${against}` : `of ${against}, a second`
 }
 
 /** "reached", or "missed", and by whom else. */
@@ -41,4 +54,7 @@ export function verdict({ met, cRatio }: TargetResult): string {
   return cRatio === undefined ? 'missed' : `missed, by C too: ${cRatio.toFixed(2)}`
 }
 
-const againstName = { 'node:net': 'node:net', 'c-epoll': 'C' }
+const againstName = { 'node:net': 'node:net', 'node:tls': 'node:tls', 'c-epoll': 'C', 'c-openssl': 'C' }
+
+/** How headings call a yardstick. */
+export const yardstickName = { ...againstName, 'c-epoll': 'C epoll', 'c-openssl': 'C OpenSSL' }

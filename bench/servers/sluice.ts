@@ -4,7 +4,7 @@ import { type Connection, type ConnectionHandlers, Runtime } from 'sluice'
 import { chargenChunk } from '../chargen.js'
 import { announce, serverOptions } from './service.js'
 
-const { service, engine, threads, via } = serverOptions()
+const { service, engine, threads, handshakeThreads, via, identity: tls } = serverOptions()
 const chunk = chargenChunk()
 
 const byHandlers: Record<string, ConnectionHandlers> = {
@@ -52,9 +52,10 @@ function serveDuplex(connection: Connection): void {
 }
 
 async function main(): Promise<void> {
-  const runtime = new Runtime({ engine: engine as 'auto', threads })
+  const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
-  const listener = await runtime.listen({ port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true }, handlers)
+  const address = { port: 0, host: '127.0.0.1' }
+  const listener = await runtime.listen({ ...address, backlog: 4096, noDelay: true, tls }, handlers)
   announce((listener.address as { port: number }).port)
 }
 

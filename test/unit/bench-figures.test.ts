@@ -170,7 +170,7 @@ describe('summing up a case', () => {
       'sluice-epoll': [round(6), round(8), round(100)],
       'c-epoll': [round(5)],
     })
-    expect(serverOf(result, 'sluice-epoll')).toMatchObject({ ofNodeNet: 0.4, ofCEpoll: 1.6, overheadGone: 0.8 })
+    expect(serverOf(result, 'sluice-epoll')).toMatchObject({ ofNode: 0.4, ofC: 1.6, overheadGone: 0.8 })
     expect(serverOf(result, 'node:net').targets).toEqual([])
     expect(serverOf(result, 'sluice-epoll').targets).toEqual([
       { via: 'handlers', against: 'node:net', atMost: 0.45, ratio: 0.4, met: true, cRatio: undefined },
