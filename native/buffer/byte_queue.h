@@ -17,6 +17,7 @@ class ByteQueue {
     queue,      // a copy, freed by the queue itself
     engine,     // id: offset of received bytes, see Engine::keep
     reference,  // id: reference slot of JavaScript
+    wire,       // id: a block of ciphertext, see WireBlocks
   };
 
   ByteQueue() = default;

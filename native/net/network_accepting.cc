@@ -139,9 +139,9 @@ void Network::gateWanted() {
   if (!gateWanted_.exchange(true)) wakeLoop_(wakeContext_);
 }
 
-void Network::serveWaiting() {
+void Network::serveWaiting(bool withHandshakes) {
   if (pool_) takeBackHandshakes();
-  if (!handshakes_.empty()) serveHandshakes();
+  if (!handshakes_.empty() && (withHandshakes || pool_)) serveHandshakes();
   std::vector<Listener*> yielding;
   if (gateWanted_.load(std::memory_order_relaxed) && gateWanted_.exchange(false)) {
     for (auto& listener : listeners_) {
