@@ -65,7 +65,7 @@ void InlineDriver::tick() {
   ticking_ = true;
   caller_.setInTurn(true);
   for (int returns = 0; returns < maxReturns; returns++) {
-    const uint32_t events = collectAndDeliver();
+    const uint32_t events = collectAndDeliver(returns == 0);
     if (closing_ || events == 0 || events > lonelyEvents || !features_.batchedSubmission) break;
     loop_->engine().submit();
     loop_->engine().settle();
@@ -80,13 +80,14 @@ void InlineDriver::tick() {
 }
 
 // Returns how many events there were.
-uint32_t InlineDriver::collectAndDeliver() {
+uint32_t InlineDriver::collectAndDeliver(bool first) {
   const Deadline deadline = features_.virtualClock ? Deadline::never() : Deadline::now();
   uint32_t handled = 0;
   for (int round = 0; round < maxRounds && !closing_; round++) {
     const auto collected = loop_->collect(deadline);
     SLUICE_ASSERT(collected);
-    network_.serveWaiting();
+    // An event loop has two turns before its timers are due, of several rounds: one share of handshakes in each.
+    network_.serveWaiting(round == 0 && first);
     const uint32_t events = frame_->count;
     if (events == 0) break;
     handled += events;

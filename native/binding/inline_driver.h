@@ -25,7 +25,7 @@ class InlineDriver final : public Driver {
   InlineDriver(std::unique_ptr<Loop> loop, BatchCaller& caller);
 
   void tick();
-  uint32_t collectAndDeliver();
+  uint32_t collectAndDeliver(bool first);
   void deliver();
   void applyStaged();
   void schedule();

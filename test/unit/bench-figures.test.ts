@@ -50,6 +50,7 @@ const competitor = (id: string, targets?: Competitor['targets']): Competitor => 
   targets,
   quick: true,
   without: [],
+  over: ['tcp'],
 })
 
 /** What the rounds of each server make of a case. */
@@ -170,7 +171,7 @@ describe('summing up a case', () => {
       'sluice-epoll': [round(6), round(8), round(100)],
       'c-epoll': [round(5)],
     })
-    expect(serverOf(result, 'sluice-epoll')).toMatchObject({ ofNodeNet: 0.4, ofCEpoll: 1.6, overheadGone: 0.8 })
+    expect(serverOf(result, 'sluice-epoll')).toMatchObject({ ofNode: 0.4, ofC: 1.6, overheadGone: 0.8 })
     expect(serverOf(result, 'node:net').targets).toEqual([])
     expect(serverOf(result, 'sluice-epoll').targets).toEqual([
       { via: 'handlers', against: 'node:net', atMost: 0.45, ratio: 0.4, met: true, cRatio: undefined },
@@ -191,6 +192,31 @@ describe('summing up a case', () => {
     expect(serverOf(result, 'sluice-epoll-duplex').targets.map(({ atMost, met }) => [atMost, met])).toEqual([
       [0.5, true],
     ])
+  })
+
+  it('compares a server that has limits with the same one without, and not with another engine’s', () => {
+    const bench: BenchCase = { ...echo, targets: [{ via: 'limits', against: 'unlimited', atMost: 1.03 }] }
+    const limited = { ...competitor('sluice-epoll-limits', 'limits'), unlimited: 'sluice-epoll' }
+    const rounds = { 'sluice-poll': [round(1)], 'sluice-epoll': [round(4)], 'sluice-epoll-limits': [round(5)] }
+    const competitors = [competitor('sluice-poll', 'handlers'), competitor('sluice-epoll', 'handlers'), limited]
+    const result = summarise(bench, competitors, new Map(Object.entries(rounds)))
+    expect(serverOf(result, 'sluice-epoll-limits').targets).toMatchObject([{ ratio: 1.25, met: false }])
+    expect(serverOf(result, 'sluice-epoll').targets).toEqual([])
+  })
+
+  it('compares with node:tls and C with OpenSSL where there is TLS, and rates where a target asks for them', () => {
+    const bench: BenchCase = {
+      ...echo,
+      targets: [{ via: 'handlers', against: 'node:tls', atLeast: 1.4 }],
+      tls: { keyType: 'P-256' },
+    }
+    const servers = { 'node:net': [round(1)], 'node:tls': [round(10)], 'c-openssl': [round(2)] }
+    const result = caseOf({ ...servers, 'sluice-epoll': [round(4, { messages: 1500 })] }, bench)
+    expect(serverOf(result, 'sluice-epoll')).toMatchObject({
+      ofNode: 0.4,
+      ofC: 2,
+      targets: [{ ratio: 1.5, met: true }],
+    })
   })
 
   it('leaves out targets whose other side was not measured, and servers without a round', () => {
