@@ -17,7 +17,7 @@ typedef struct {
   int fd;
   uint32_t interest;
   SSL* tls;
-  uint8_t* kept;   // owned: bytes that were not taken; NULL when there are none
+  uint8_t* kept;  // owned: bytes that were not taken; NULL when there are none
   size_t keptSize, keptSent;
   uint64_t generated;  // chargen: bytes sent
 } Connection;
@@ -98,8 +98,8 @@ static void echo(Connection* connection) {
 
 static void sendKept(Connection* connection) {
   while (connection->keptSent < connection->keptSize) {
-    ssize_t sent = sendSome(connection, connection->kept + connection->keptSent,
-                            connection->keptSize - connection->keptSent);
+    ssize_t sent =
+        sendSome(connection, connection->kept + connection->keptSent, connection->keptSize - connection->keptSent);
     if (sent < 0) return closeConnection(connection);
     if (sent == 0) return;
     connection->keptSent += (size_t)sent;
