@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 /** What all servers under test in JavaScript have in common: their options, their announcement, their answers. */
@@ -5,9 +6,12 @@ export interface ServerOptions {
   readonly service: 'echo' | 'discard' | 'chargen' | 'mask' | 'shared'
   readonly engine?: string
   readonly threads: number
+  readonly handshakeThreads: number
   readonly via: 'handlers' | 'duplex'
   /** Limits are there, and never reached. */
   readonly limited: boolean
+  /** PEM; undefined for plain TCP. */
+  readonly identity?: { readonly cert: Buffer; readonly key: Buffer }
 }
 
 /** Reads `--name value` pairs. They come from the runner alone, so nothing is checked. */
@@ -21,8 +25,12 @@ export function serverOptions(): ServerOptions {
     service: option('service', 'echo') as ServerOptions['service'],
     engine: option('engine', 'auto'),
     threads: Number(option('threads', '0')),
+    handshakeThreads: Number(option('handshake-threads', '0')),
     via: option('via', 'handlers') as ServerOptions['via'],
     limited: option('limits', 'none') === 'unreached',
+    identity: args.includes('--cert')
+      ? { cert: readFileSync(option('cert', '')), key: readFileSync(option('key', '')) }
+      : undefined,
   }
 }
 

@@ -48,6 +48,8 @@ void HandshakePool::run() {
     jobs_.pop_front();
     lock.unlock();
     job.status = job.session->handshake();
+    // Where cores are short, the event loop has waited for a millisecond by now.
+    std::this_thread::yield();
     lock.lock();
     finished_.push_back(job);
     if (finished_.size() > 1) continue;
