@@ -11,14 +11,23 @@ export type CaseKind =
   | 'storm'
   | 'filter'
   | 'queue'
+  | 'pair'
   | 'total'
   | 'shares'
 
 /**
  * Whom others are compared with: Node's own sockets; the C program that does no more than it has to; `'unlimited'`, the
- * same server without limits; other queues of bytes.
+ * same server without limits; other queues of bytes; two ends of a Unix socket in one process.
  */
-export type Yardstick = 'node:net' | 'c-epoll' | 'node:tls' | 'c-openssl' | 'unlimited' | 'Buffer.concat' | 'bl'
+export type Yardstick =
+  | 'node:net'
+  | 'c-epoll'
+  | 'node:tls'
+  | 'c-openssl'
+  | 'unlimited'
+  | 'Buffer.concat'
+  | 'bl'
+  | 'unix-pair'
 
 /** A bar to reach. */
 export type Target = ValueTarget | RateTarget
@@ -40,7 +49,7 @@ interface RateTarget {
 }
 
 /** Which way of using sluice, or which part of it, a target is for. */
-export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'queue'
+export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'queue' | 'pair'
 
 /** A key of the certificate, as `createSelfSigned` makes them. */
 export type KeyType = 'RSA-2048' | 'P-256'
@@ -159,6 +168,17 @@ export const cases: readonly BenchCase[] = [
       { via: 'queue', against: 'Buffer.concat', atMost: 0.2 },
       { via: 'queue', against: 'bl', atMost: 0.2 },
     ],
+    quick: true,
+  },
+  {
+    name: 'pair-64',
+    title: 'pair: 64 bytes go to and fro between two ends in one process',
+    kind: 'pair',
+    connections: 1,
+    bytes: 64,
+    depth: 1,
+    unit: 'CPU µs per message',
+    targets: [{ via: 'pair', against: 'unix-pair', atMost: 0.33 }],
     quick: true,
   },
   shared('total', 'its total is off the limit', 1),

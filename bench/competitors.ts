@@ -39,7 +39,7 @@ const both: readonly Transport[] = ['tcp', 'tls']
 
 /** Whether it can take part in a case, leaving aside whether it runs here. */
 export function takesPart({ only, without, over }: Competitor, { kind, tls }: BenchCase): boolean {
-  if (only !== undefined || kind === 'queue') return only === kind
+  if (only !== undefined || kind === 'queue' || kind === 'pair') return only === kind
   return !without.includes(kind) && over.includes(tls === undefined ? 'tcp' : 'tls')
 }
 
@@ -56,6 +56,9 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
     queue('byte-queue', 'sluice ByteQueue'),
     queue('Buffer.concat', 'Buffer.concat'),
     queue('bl', 'bl', findPackage('bl') ? undefined : 'the package `bl` is not installed here'),
+    ends('sluice-pair', 'sluice pair()'),
+    ends('unix-pair', 'node:net, Unix socket'),
+    ends('duplex-pair', 'two Duplex streams joined'),
   ]
 }
 
@@ -63,6 +66,12 @@ function queue(id: string, title: string, reason?: string): Competitor {
   const command = reason === undefined ? script('queue', '--with', id) : undefined
   const targets = id === 'byte-queue' ? ('queue' as const) : undefined
   return { id, title, command, reason, targets, quick: true, without: nothing, only: 'queue', over: [] }
+}
+
+function ends(id: string, title: string): Competitor {
+  const targets = id === 'sluice-pair' ? ('pair' as const) : undefined
+  const command = script('pair', '--with', id)
+  return { id, title, command, targets, quick: true, without: nothing, only: 'pair', over: [] }
 }
 
 function findPackage(name: string): boolean {

@@ -26,11 +26,12 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   storm: 'echo',
   filter: 'mask',
   queue: 'work',
+  pair: 'work',
   total: 'shared',
   shares: 'shared',
 }
 
-const modeOf: Readonly<Record<Exclude<CaseKind, 'queue'>, LoadMode>> = {
+const modeOf: Readonly<Record<Exclude<CaseKind, 'queue' | 'pair'>, LoadMode>> = {
   echo: 'echo',
   connect: 'connect',
   sink: 'sink',
@@ -46,7 +47,7 @@ const modeOf: Readonly<Record<Exclude<CaseKind, 'queue'>, LoadMode>> = {
 /** Measures one round of a case on a server that is warm. */
 export async function measure(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
   if (bench.kind === 'idle') return measureIdle(bench, server, options)
-  if (bench.kind === 'queue') return measureWork(bench, server, options.seconds)
+  if (bench.kind === 'queue' || bench.kind === 'pair') return measureWork(bench, server, options.seconds)
   if (bench.kind === 'total' || bench.kind === 'shares') return measureShares(bench, server, options)
   const isDelay = bench.kind === 'delay' || bench.kind === 'storm'
   if (isDelay) await server.startDelayMeter()
@@ -60,7 +61,7 @@ export async function measure(bench: BenchCase, server: ServerProcess, options: 
 
 /** Loads a server without measuring, so that what is compiled and allocated on first use is there. */
 export async function warmUp(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<void> {
-  if (bench.kind === 'queue') {
+  if (bench.kind === 'queue' || bench.kind === 'pair') {
     await server.work(bench, options.seconds)
     return
   }

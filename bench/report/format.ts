@@ -63,6 +63,7 @@ const againstName: Readonly<Record<Yardstick, string>> = {
   unlimited: 'no limits',
   'Buffer.concat': 'Buffer.concat',
   bl: 'bl',
+  'unix-pair': 'a Unix socket',
 }
 
 /** How headings call a yardstick. */

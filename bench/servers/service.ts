@@ -55,13 +55,16 @@ export function answerShares<Sharer>(sharers: readonly Sharer[], bytesOf: (share
 }
 
 /** Prints the line the runner waits for, and answers its questions until it goes away. */
-export function announce(port: number, further: Record<string, (...numbers: number[]) => object> = {}): void {
+export function announce(
+  port: number,
+  further: Record<string, (...numbers: number[]) => object | Promise<object>> = {},
+): void {
   const all = { ...answers, ...further }
   tell({ port, pid: process.pid })
   process.stdin.on('data', (bytes) => {
     for (const question of String(bytes).trim().split('\n')) {
       const [name, ...numbers] = question.split(' ')
-      tell(all[name!]!(...numbers.map(Number)))
+      void Promise.resolve(all[name!]!(...numbers.map(Number))).then(tell)
     }
   })
   process.stdin.on('end', () => process.exit(0))
@@ -69,7 +72,7 @@ export function announce(port: number, further: Record<string, (...numbers: numb
 
 type Collector = { gc?: () => void; Bun?: { gc(force: boolean): void } }
 
-const answers: Record<string, (...numbers: number[]) => object> = {
+const answers: Record<string, (...numbers: number[]) => object | Promise<object>> = {
   cpu() {
     const { user, system } = process.cpuUsage()
     return { cpuNs: (user + system) * 1000 }
