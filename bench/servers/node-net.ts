@@ -30,14 +30,13 @@ const services: Record<string, (socket: Socket) => void> = {
 }
 
 // What a program does by itself, or with a package for it: a bucket that a timer fills, and a queue of those who wait.
-const sharing: Socket[] = []
 function shared(): (socket: Socket) => void {
   const { bytesPerSecond, minShareBytes, tickMs } = sharedRate
-  const sent: number[] = []
+  const sharing: { bytes: number }[] = []
   const waiting: (() => void)[] = []
   let level = 0
   let filled = performance.now()
-  answerShares(() => [...sent])
+  answerShares(sharing, ({ bytes }) => bytes)
   setInterval(() => {
     const now = performance.now()
     level = Math.min(level + (bytesPerSecond * (now - filled)) / 1000, bytesPerSecond / 10)
@@ -48,13 +47,13 @@ function shared(): (socket: Socket) => void {
     }
   }, tickMs)
   return (socket) => {
-    const me = sharing.push(socket) - 1
-    sent[me] = 0
+    const me = { bytes: 0 }
+    sharing.push(me)
     let position = 0
     const send = () => {
       const piece = chunk.subarray(position, Math.min(position + minShareBytes, chunk.length))
       position = (position + piece.length) % chunk.length
-      sent[me] += piece.length
+      me.bytes += piece.length
       if (socket.write(piece)) waiting.push(send)
       else socket.once('drain', () => waiting.push(send))
     }

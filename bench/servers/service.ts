@@ -29,19 +29,20 @@ export function serverOptions(): ServerOptions {
 /** Of the service `shared`: bytes per second of all connections together, and the least that one of them sends. */
 export const sharedRate = { bytesPerSecond: 40_000_000, minShareBytes: 1024, tickMs: 10 }
 
-/** Answers what connections got of a shared rate; `bytesOf` tells what each has sent so far. */
-export function answerShares(bytesOf: () => number[]): void {
+/** Answers what `sharers` got of a shared rate; `bytesOf` tells what one has sent so far. */
+export function answerShares<Sharer>(sharers: readonly Sharer[], bytesOf: (sharer: Sharer) => number): void {
   let before: number[] = []
   let begun = 0
-  answers.sharers = () => ({ sharers: bytesOf().length })
+  const all = () => sharers.map(bytesOf)
+  answers.sharers = () => ({ sharers: sharers.length })
   answers['shares-start'] = () => {
-    before = bytesOf()
+    before = all()
     begun = performance.now()
     return {}
   }
   answers['shares-stop'] = () => {
     const seconds = (performance.now() - begun) / 1000
-    return { seconds, limit: sharedRate.bytesPerSecond, bytes: bytesOf().map((bytes, i) => bytes - (before[i] ?? 0)) }
+    return { seconds, limit: sharedRate.bytesPerSecond, bytes: all().map((bytes, i) => bytes - (before[i] ?? 0)) }
   }
 }
 

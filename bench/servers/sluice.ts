@@ -80,7 +80,7 @@ function serveDuplex(connection: Connection): void {
 // process > listener > connection, as one would have them.
 function limits(): ConnectionOptions {
   if (service === 'shared') {
-    answerShares(() => sharing.map((connection) => connection.stats().bytesWritten))
+    answerShares(sharing, (connection) => connection.stats().bytesWritten)
     const { bytesPerSecond, tickMs, minShareBytes } = sharedRate
     const rate = RateLimit.bytesPerSecond({ write: bytesPerSecond }, { tickMs })
     return { rateLimitGroup: new RateLimitGroup({ limit: rate, minShareBytes }), highWaterBytes: 65_536 }

@@ -119,7 +119,9 @@ class RateGroup final : public RateNode, public std::enable_shared_from_this<Rat
     std::atomic<uint32_t> active{0};  // members that moved something in this tick
     // Under the lock:
     RateQueue waiting;
-    int64_t least = 0;  // nobody counts as having had less, but for one part of minShare
+    int64_t least = 0;                // nobody counts as having had less, but for one part of minShare
+    int64_t common = 0;               // what those who always want more have had, or soon will
+    int64_t mostLead = rateLimitMax;  // how far anybody may be ahead of that
     uint32_t dealtTick = 0;
     int64_t granted = 0;  // in this tick, and not used yet
     int64_t resetAt = 0;  // `moved` at the last reset of the totals
@@ -154,6 +156,7 @@ class RateGroup final : public RateNode, public std::enable_shared_from_this<Rat
   void takeBack(RateLane& lane, Direction direction, int64_t bytes);
   void charge(RateLane& lane, Direction direction, int64_t bytes);
   void expire(RateLane& lane);
+  void boundLeads(Direction direction, uint32_t sharers);
   void endScarcity(Direction direction);
   void askParent(Direction direction);
   void handBack(Direction direction);
