@@ -21,6 +21,7 @@ const calls: { [name: string]: { call: Call; base: object } } = {
   setReadWaterMarks: { call: (options) => client.setReadWaterMarks(options), base: {} },
   setOptions: { call: (options) => client.setOptions(options), base: {} },
   'Connection.close': { call: (options) => client.close(options), base: {} },
+  'Connection.shutdown': { call: (options) => client.shutdown(options), base: {} },
   'Listener.close': { call: (options) => listener.close(options), base: {} },
   'Runtime.close': { call: (options) => runtime.close(options), base: {} },
 }
@@ -87,6 +88,7 @@ const wrong: { [call: string]: { [option: string]: unknown[] } } = {
   setReadWaterMarks: { lowWaterBytes: notIntegers, highWaterBytes: [...notIntegers, 0] },
   setOptions: socketOptions,
   'Connection.close': { timeoutMs: [...notIntegers, 0] },
+  'Connection.shutdown': { timeoutMs: [...notIntegers, 0] },
   'Listener.close': shutdown,
   'Runtime.close': shutdown,
 }
