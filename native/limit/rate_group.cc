@@ -66,12 +66,16 @@ void RateGroup::advance(TimeMs now) {
   for (const Direction direction : directions) {
     Flow& flow = this->flow(direction);
     const int64_t level = flow.level();
-    // Something was left, and nobody waits for it.
-    if (flow.scarce && flow.waiting.empty() && token_level::spent(level, flow.granted) >= threshold())
-      endScarcity(direction);
+    // Something was left, and nobody waits for it; several times in a row, as a loop that was held up looks the same once.
+    constexpr uint32_t calmTicks = 4;
+    const bool calm = flow.waiting.empty() && token_level::spent(level, flow.granted) >= threshold();
+    flow.calm = calm ? flow.calm + 1 : 0;
+    if (flow.scarce && flow.calm >= calmTicks) endScarcity(direction);
     fill(direction, token_level::refilled(level, limit_.of(direction), ticks));
     flow.granted = 0;
-    flow.activeBefore = flow.active.exchange(0, std::memory_order_relaxed);
+    // Likewise those who were active are forgotten little by little.
+    const uint32_t fewer = flow.activeBefore - std::min(flow.activeBefore, flow.activeBefore / 8 + 1);
+    flow.activeBefore = std::max(fewer, flow.active.exchange(0, std::memory_order_relaxed));
     const int64_t moved = flow.moved.load(std::memory_order_relaxed);
     if (moved > flow.metered) flow.meter.add(tickEnd - 1, static_cast<uint64_t>(moved - flow.metered));
     flow.metered = moved;
