@@ -35,7 +35,7 @@ export interface ChannelListener {
 
 const framesPerThread = 4
 // For what TLS decrypts in a turn; as with the slab, more would not stay in the processor's cache.
-const plainBytes = 262_144
+const plainBytes = 524_288
 const recordsPerFrame = 4096
 const recordWords = 4
 const opCapacity = 16_384

@@ -14,7 +14,7 @@ namespace sluice {
 
 namespace {
 // What a turn may spend on handshakes before others get theirs. The last one may take a millisecond more.
-constexpr auto handshakeTimePerTurn = std::chrono::microseconds(300);
+constexpr auto handshakeTimePerTurn = std::chrono::microseconds(1000);
 // A smaller rest of the slab is left alone: records are up to 16 KiB, and reading them in crumbs costs more.
 constexpr size_t minPlainBytes = 2048;
 constexpr size_t maxPlainBytes = 64 * 1024;
@@ -83,7 +83,8 @@ TlsResult<void> Network::startTls(Slot slot, Connection& connection, std::shared
   return {};
 }
 
-// The first byte has come; whoever sends none never gets here.
+// The first byte has come; whoever sends none never gets here. Making a session takes its time too, so this is queued as
+// the steps are.
 void Network::beginHandshake(Slot slot, Connection& connection) {
   TlsLayer& layer = *connection.tls;
   const TlsConfig& config = layer.config();
@@ -150,7 +151,9 @@ void Network::serveWaitingHandshakes(Listener& listener) {
 // ---- Steps
 
 void Network::queueHandshake(Slot slot, Connection& connection) {
-  if (connection.tls->queued || connection.tls->phase() != TlsLayer::Phase::handshaking) return;
+  const TlsLayer::Phase phase = connection.tls->phase();
+  const bool canGoOn = phase == TlsLayer::Phase::waiting || phase == TlsLayer::Phase::handshaking;
+  if (connection.tls->queued || !canGoOn) return;
   connection.tls->queued = true;
   handshakes_.emplace_back(slot, connection.tag);
 }
@@ -164,10 +167,12 @@ void Network::serveHandshakes() {
     Connection* connection = find(slot, tag);
     if (connection == nullptr || !connection->tls || !connection->tls->queued) continue;
     connection->tls->queued = false;
-    if (connection->state != ConnectionState::open || connection->tls->phase() != TlsLayer::Phase::handshaking) {
-      continue;
+    if (connection->state != ConnectionState::open) continue;
+    switch (connection->tls->phase()) {
+      case TlsLayer::Phase::waiting: beginHandshake(slot, *connection); break;
+      case TlsLayer::Phase::handshaking: stepHandshake(slot, *connection); break;
+      default: break;
     }
-    stepHandshake(slot, *connection);
   }
 }
 
@@ -274,7 +279,7 @@ void Network::onWireData(Slot slot, Connection& connection, std::span<const uint
         connection.pauses |= pausedByLayer;
         receive(slot, false);
       }
-      if (first && connection.state == ConnectionState::open) beginHandshake(slot, connection);
+      if (first && connection.state == ConnectionState::open) queueHandshake(slot, connection);
       return;
     }
     default: break;
