@@ -191,20 +191,22 @@ void RateGroup::deal(Direction direction) {
   if (left >= threshold()) {
     // At the first deal of a tick those who always want more are all here.
     if (flow.dealtTick != tick()) flow.least = std::max(flow.least, flow.waiting.first().had);
-    // Those who are active and do not wait now will ask again in this tick: their part is kept. `fair` is what each of those
-    // who wait would have had if the rest was dealt out so that all had the same.
+    // Those who are active and do not wait now will ask again in this tick: theirs is kept for them. `fair` is what each
+    // would have had if all of it was dealt out so that all had the same.
     const uint32_t waiting = flow.waiting.size();
     const uint32_t sharers = std::max({waiting, flow.activeBefore, flow.active.load(std::memory_order_relaxed)});
-    const int64_t kept = left / sharers * (sharers - waiting);
-    const __int128 level = (flow.waiting.hadTogether() + (left - kept)) / waiting;
-    const auto fair = static_cast<int64_t>(std::min<__int128>(level, rateLimitMax));
+    const __int128 together =
+        flow.waiting.hadTogether() + __int128{sharers - waiting} * std::max(flow.least, flow.common);
+    const auto fair = static_cast<int64_t>(std::min<__int128>((left + together) / sharers, rateLimitMax));
     if (flow.dealtTick != tick()) boundLeads(direction, sharers);
     flow.dealtTick = tick();
+    const int64_t kept = left / sharers * (sharers - waiting);
+    const int64_t crumb = std::max(threshold(), left / sharers);
     for (bool first = true; !flow.waiting.empty() && left > 0; first = false) {
       RateLane& lane = flow.waiting.first();
-      // Who is ahead waits until the others have caught up, and nobody takes what is kept.
-      if (!first && (lane.had > fair || left <= kept)) break;
-      const int64_t part = std::max(threshold(), sum(fair, -lane.had));
+      // Who had its part already gets more only where nobody is behind, little by little, and not what is kept.
+      if (lane.had > fair && !first && left <= kept) break;
+      const int64_t part = lane.had > fair ? crumb : std::max(threshold(), sum(fair, -lane.had));
       // What would be too little for anybody else goes along.
       const int64_t given = std::min(left - part < threshold() ? left : part, lane.wanted);
       flow.waiting.remove(lane);
