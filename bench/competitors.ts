@@ -56,7 +56,7 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
     queue('byte-queue', 'sluice ByteQueue'),
     queue('Buffer.concat', 'Buffer.concat'),
     queue('bl', 'bl', findPackage('bl') ? undefined : 'the package `bl` is not installed here'),
-    ends('sluice-pair', 'sluice pair()'),
+    ends('pair', 'sluice pair()'),
     ends('unix-pair', 'node:net, Unix socket'),
     ends('duplex-pair', 'two Duplex streams joined'),
   ]
@@ -69,7 +69,7 @@ function queue(id: string, title: string, reason?: string): Competitor {
 }
 
 function ends(id: string, title: string): Competitor {
-  const targets = id === 'sluice-pair' ? ('pair' as const) : undefined
+  const targets = id === 'pair' ? ('pair' as const) : undefined
   const command = script('pair', '--with', id)
   return { id, title, command, targets, quick: true, without: nothing, only: 'pair', over: [] }
 }

@@ -16,7 +16,7 @@ interface End {
 type Arrived = (bytes: Uint8Array) => void
 
 const kinds: Record<string, (left: Arrived, right: Arrived) => Promise<[End, End]>> = {
-  async 'sluice-pair'(left, right) {
+  async pair(left, right) {
     return pair({}, { data: (_, bytes) => left(bytes) }, { data: (_, bytes) => right(bytes) })
   },
   async 'unix-pair'(left, right) {

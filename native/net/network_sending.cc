@@ -248,7 +248,13 @@ void Network::drainQueue(Slot slot, Connection& connection, size_t bytes) {
     connection.queue->drain(bytes, [this](ByteQueue::Owner owner, uint32_t id) { releasePiece(owner, id); });
     if (connection.queue->empty()) spareQueues_.push_back(std::move(connection.queue));
   }
-  if (connection.tls) countEncrypted(slot, connection);
+  if (!connection.tls) return;
+  if (connection.timers) {
+    // Progress, also while what has left is less than the records take more than their plaintext.
+    connection.timers->lastWriteMs = loop_.nowMs();
+    connection.timers->writeTold = false;
+  }
+  countEncrypted(slot, connection);
 }
 
 // Tells of room, and lets a pending end go out once nothing is before it.
