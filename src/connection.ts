@@ -5,7 +5,7 @@ import type { Channel } from './channel.js'
 import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
 import { type ErrorFacts, type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
-import { type FileRange, FileSegment, fileRange } from './file/segment.js'
+import { type FileRange, FileSegment } from './file/segment.js'
 import { checkFilter, type Filter, type FilterOptions, type FlushMode } from './filter/filter.js'
 import { FilterStack } from './filter/stack.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
@@ -151,7 +151,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   private writeQueue(queue: ByteQueue): boolean {
     if ((this.flags & notWritable) !== 0) this.refuseWrite()
-    const queued = (this.filters?.heldBytes ?? this.queuedBytes) + queue.sizeBytes
+    const queued = (this.filters?.heldBytes ?? this.queuedBytes) + queue.memoryBytes
     if (queued > this.settings.hardLimitBytes) this.refuseOverflow(queued)
     // One call takes as much as there is room for below the high-water mark.
     while (queue.sizeBytes > 0) queue.writeTo(this as Connection)
@@ -184,10 +184,13 @@ export class Connection<Data = unknown> implements AsyncDisposable {
    */
   writeFile(segment: FileSegment, range: FileRange = {}): boolean {
     if (!(segment instanceof FileSegment)) throw expected('a FileSegment', segment, 'segment')
-    const { fromBytes = 0, lengthBytes = segment.sizeBytes - fromBytes } = parse(fileRange, range)
-    if (fromBytes > segment.sizeBytes) throw expected(`at most ${segment.sizeBytes}`, fromBytes, 'fromBytes')
-    if (fromBytes + lengthBytes > segment.sizeBytes)
-      throw expected(`at most ${segment.sizeBytes - fromBytes}`, lengthBytes, 'lengthBytes')
+    const { fromBytes, lengthBytes } = segment.partOf(range)
+    segment.requireOpen()
+    return this.writeFilePart(segment, fromBytes, lengthBytes)
+  }
+
+  /** @internal The same of a segment that somebody holds open. */
+  writeFilePart(segment: FileSegment, fromBytes: number, lengthBytes: number): boolean {
     if ((this.flags & notWritable) !== 0) this.refuseWrite()
     return this.filterStack().writeFile(segment, fromBytes, lengthBytes)
   }

@@ -1,3 +1,5 @@
+import type { FileSegment } from '../file/segment.js'
+
 /** Memory that segments of one or several queues share; goes when the last of them has gone. */
 export class Chunk {
   /** How many segments and borrowers there are. */
@@ -39,6 +41,26 @@ export class Chunk {
   }
 }
 
+/** A part of a file in place of memory: read when somebody looks at it, and not if it is only sent. */
+export class FileChunk extends Chunk {
+  constructor(
+    readonly file: FileSegment,
+    /** Where it begins, counted from the segment's own begin. */
+    readonly fromBytes: number,
+    lengthBytes: number,
+  ) {
+    super(noMemory, foreign, () => file.drop())
+    file.take()
+    let memory: Buffer | undefined
+    Object.defineProperty(this, 'memory', {
+      get: () => {
+        memory ??= file.readSync(fromBytes, lengthBytes)
+        return memory
+      },
+    })
+  }
+}
+
 /** A stretch of a chunk, part of one queue. */
 export class Segment {
   next: Segment | undefined = undefined
@@ -53,6 +75,7 @@ export class Segment {
 // The global one is a getter, which would take as long as all the rest of an appendReference().
 const OwnBuffer = Buffer
 const foreign = -2
+const noMemory = OwnBuffer.alloc(0)
 const single = -1
 const sizes = [1024, 4096, 16_384, 65_536]
 const freeLimits = [256, 128, 64, 32]

@@ -1,9 +1,10 @@
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
+import { type FileRange, FileSegment } from '../file/segment.js'
 import { boolean, parse, type Shape } from '../options.js'
 import { oneByte, refusal, requireCount, toBytes } from './arguments.js'
 import { type ChangeHook, type ChangeHookOptions, ChangeHooks, callSafely, type QueueChange } from './change-hooks.js'
-import { allocate, type Chunk, foreignChunk, Segment } from './chunk.js'
+import { allocate, type Chunk, FileChunk, foreignChunk, Segment } from './chunk.js'
 import { byteAt, type EndOfLine, type EndOfLinePosition, find, findEither, runOfEither } from './search.js'
 import { type Releases, SegmentList } from './segment-list.js'
 
@@ -22,6 +23,8 @@ const changeHookOptions = { deferred: boolean({ default: false }) } satisfies Sh
 
 // Larger pieces are lent to a connection in parts, so that it can say when it has enough.
 const writePieceBytes = 262_144
+// So much of a file is read at once when somebody looks at it.
+const filePieceBytes = 262_144
 // Connections copy up to this size anyway.
 const writeCopyBytes = 16_384
 const carriageReturn = 13
@@ -59,6 +62,15 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
   /** How many bytes there are. */
   get sizeBytes(): number {
     return this.size
+  }
+
+  /** @internal The same without parts of files. */
+  get memoryBytes(): number {
+    let sum = 0
+    for (let segment = this.head; segment !== undefined; segment = segment.next) {
+      if (!(segment.chunk instanceof FileChunk)) sum += segment.end - segment.start
+    }
+    return sum
   }
 
   // ---- Putting in
@@ -100,6 +112,29 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
     this.scanned = 0
     if (segment.end > 0) this.linkFirst(segment, segment)
     this.linked(segment.end, release)
+  }
+
+  /**
+   * Appends a part of a file, by default all of the segment. Sent by {@link writeTo} or `Connection.write()` its bytes do
+   * not come into memory where `Connection.writeFile()` can do without; looked at here, they are read, synchronously and
+   * 256 KiB at a time. The segment may be closed afterwards.
+   *
+   * @throws {SluiceError} of what looks at it: `ERR_SLUICE_FILE_FAILED` when it cannot be read.
+   */
+  appendFile(segment: FileSegment, range: FileRange = {}): void {
+    if (!(segment instanceof FileSegment)) throw refusal('appendFile() takes a FileSegment')
+    const { fromBytes, lengthBytes } = segment.partOf(range)
+    segment.requireOpen()
+    if (this.backClosed) this.refuseBack()
+    const sizeBefore = this.size
+    const end = fromBytes + lengthBytes
+    for (let at = fromBytes; at < end; at += filePieceBytes) {
+      const length = Math.min(filePieceBytes, end - at)
+      const piece = new Segment(new FileChunk(segment, at, length), 0, length)
+      this.linkLast(piece, piece)
+    }
+    this.size += lengthBytes
+    if (this.watched) this.settle(undefined, sizeBefore, lengthBytes, 0)
   }
 
   /**
@@ -275,8 +310,12 @@ export class ByteQueue extends SegmentList implements Iterable<Uint8Array>, Asyn
       for (let hasRoom = true; hasRoom && rest > 0; ) {
         const { chunk, start, end } = this.head!
         const length = Math.min(end - start, rest, writePieceBytes)
-        const view = chunk.memory.subarray(start, start + length)
-        hasRoom = length > writeCopyBytes ? lend(connection, chunk, view) : connection.write(view)
+        if (chunk instanceof FileChunk) {
+          hasRoom = connection.writeFilePart(chunk.file, chunk.fromBytes + start, length)
+        } else {
+          const view = chunk.memory.subarray(start, start + length)
+          hasRoom = length > writeCopyBytes ? lend(connection, chunk, view) : connection.write(view)
+        }
         rest -= length
         written += length
         releases.push(...(this.removeFront(length) ?? []))

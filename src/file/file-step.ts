@@ -37,8 +37,9 @@ export class FileStep implements Step {
     private readonly sendFile: SendFile,
   ) {}
 
+  /** Where nothing is being read, the next part can be asked for. */
   get readyBytes(): number {
-    return this.out.sizeBytes
+    return this.out.sizeBytes === 0 && !this.isReading && this.items.length > 0 ? 1 : this.out.sizeBytes
   }
 
   get heldBytes(): number {

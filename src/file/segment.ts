@@ -1,8 +1,8 @@
-import { close, fstat, open } from 'node:fs'
+import { close, fstat, open, readSync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { SluiceError } from '../errors.js'
-import { boolean, integer, optional, parse, type Shape } from '../options.js'
+import { boolean, expected, integer, optional, parse, type Shape } from '../options.js'
 
 /** Which part of a file a {@link FileSegment} is. */
 export interface FileSegmentOptions {
@@ -26,7 +26,7 @@ export interface FileRange {
   lengthBytes?: number
 }
 
-export const fileRange = {
+const fileRange = {
   fromBytes: optional(integer({ min: 0 })),
   lengthBytes: optional(integer({ min: 0 })),
 } satisfies Shape<FileRange>
@@ -129,9 +129,39 @@ export class FileSegment implements Disposable {
     this.close()
   }
 
+  /** @internal @throws {SluiceError} `ERR_SLUICE_FILE_FAILED`, also when the file has become too short. */
+  readSync(fromBytes: number, lengthBytes: number): Buffer {
+    const bytes = Buffer.allocUnsafeSlow(lengthBytes)
+    let have = 0
+    try {
+      while (have < lengthBytes) {
+        const count = readSync(this.fd, bytes, have, lengthBytes - have, this.offsetBytes + fromBytes + have)
+        if (count === 0) throw new SluiceError('FILE_FAILED', { detail: 'the file has become too short' })
+        have += count
+      }
+    } catch (cause) {
+      if (cause instanceof SluiceError) throw cause
+      throw new SluiceError('FILE_FAILED', { detail: `cannot read the file: ${(cause as Error).message}`, cause })
+    }
+    return bytes
+  }
+
+  /** @internal The part that `range` means. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` when there is none. */
+  partOf(range: FileRange): { fromBytes: number; lengthBytes: number } {
+    const { fromBytes = 0, lengthBytes = this.sizeBytes - fromBytes } = parse(fileRange, range)
+    if (fromBytes > this.sizeBytes) throw expected(`at most ${this.sizeBytes}`, fromBytes, 'fromBytes')
+    const rest = this.sizeBytes - fromBytes
+    if (lengthBytes > rest) throw expected(`at most ${rest}`, lengthBytes, 'lengthBytes')
+    return { fromBytes, lengthBytes }
+  }
+
   /** @internal @throws {SluiceError} when it is closed. */
-  take(): void {
+  requireOpen(): void {
     if (this.isClosed) throw new SluiceError('CLOSED', { phase: 'write', detail: 'the file segment is closed' })
+  }
+
+  /** @internal Keeps the file open until {@link drop}. */
+  take(): void {
     this.references++
   }
 

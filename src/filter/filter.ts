@@ -16,8 +16,9 @@ export type FilterResult = 'ok' | 'needMore' | 'error'
 
 /**
  * One direction of a filter: takes bytes out of `source` and puts what becomes of them into `destination`, at most
- * `limitBytes` of it; more is allowed at the price of memory. It is called again as long as it answers `'ok'`. What it
- * leaves in `source` is there next time, with more behind it; at `'finished'` it must leave nothing.
+ * `limitBytes` of it; more is allowed at the price of memory. It is called again as long as it answers `'ok'` and leaves
+ * something in `source`, which is there next time, with more behind it; without bytes it is only called to flush and to
+ * finish, and when it has finished nothing may be left.
  * Source: LE-70.
  */
 export type FilterFunction = (

@@ -10,7 +10,7 @@ export type StepResult = Exclude<FilterResult, 'error'> | 'waiting' | 'ended'
 
 /** One direction of one filter, whatever it is made of. */
 export interface Step {
-  /** Bytes that it could hand out at once. */
+  /** Not 0 when it could hand out something, or has something to do, without further bytes. */
   readonly readyBytes: number
   /** Bytes that it holds in memory on their way. */
   readonly heldBytes: number

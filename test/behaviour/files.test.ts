@@ -3,7 +3,7 @@ import { closeSync, fstatSync, mkdtempSync, openSync, rmSync, truncateSync, writ
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FileSegment, gzip } from 'sluice'
+import { ByteQueue, FileSegment, gzip } from 'sluice'
 import { afterAll, describe, expect, it } from 'vitest'
 import { scramble, slowBothWays } from '../support/filters.js'
 import { kernelModes, modes } from '../support/modes.js'
@@ -60,6 +60,22 @@ describe.each(modes())('files on $name', (mode) => {
         Buffer.from(' tail'),
       ),
     )
+  })
+
+  it('are sent to the end whatever is before them, piece by piece', async () => {
+    await using pair = await connectedPair(mode, { connect: { highWaterBytes: 100_000 } })
+    using file = await FileSegment.open(path)
+    const sent: Buffer[] = []
+    // Whatever was left of the room for a piece when the file began: none, little, all.
+    for (const before of [0, 1, 4, 65_535, 65_536, 65_537, 0]) {
+      if (before > 0) pair.client.write(pattern(before))
+      pair.client.writeFile(file, { lengthBytes: 200_000 })
+      sent.push(pattern(before), content.subarray(0, 200_000))
+      await pair.client.drained()
+    }
+    pair.client.end()
+    await pair.atServer.closed()
+    expect(pair.atServer.hash).toBe(hashOf(...sent))
   })
 
   it('may be a part themselves, shared by many connections, and are closed when the last has sent them', async () => {
@@ -164,6 +180,34 @@ describe.each(modes())('files on $name', (mode) => {
     await eventually(() => !isOpen(fd))
   })
 
+  it('wait in byte queues without being read, and leave in their place', async () => {
+    const fd = openSync(path, 'r')
+    const file = await FileSegment.of(fd, { closeFile: true })
+    await using pair = await connectedPair(mode, { connect: { highWaterBytes: 300_000, hardLimitBytes: 400_000 } })
+    const queue = new ByteQueue()
+    queue.append('head')
+    queue.appendFile(file)
+    queue.append('middle')
+    queue.appendFile(file, { fromBytes: 100, lengthBytes: 50 })
+    queue.append('tail')
+    file.close()
+    expect(queue.sizeBytes).toBe(content.length + 64)
+    const rest = new ByteQueue()
+    rest.appendFrom(queue, 2_000_000)
+    expect(rest.writeTo(pair.client)).toBeGreaterThan(0)
+    while (rest.sizeBytes > 0) {
+      await pair.client.drained()
+      rest.writeTo(pair.client)
+    }
+    await pair.client.drained()
+    pair.client.end(queue)
+    await pair.atServer.closed()
+    expect(pair.atServer.hash).toBe(
+      hashOf(Buffer.from('head'), content, Buffer.from('middle'), content.subarray(100, 150), Buffer.from('tail')),
+    )
+    await eventually(() => !isOpen(fd))
+  })
+
   it('refuse parts that are not there', async () => {
     await using pair = await connectedPair(mode)
     using file = await FileSegment.open(path, { offsetBytes: 2_999_000 })
@@ -201,6 +245,49 @@ describe.each(kernelModes())('a large file on $name', (mode) => {
     expect(pair.client.queuedBytes).toBeGreaterThan(490_000_000)
     expect(process.memoryUsage.rss() - before).toBeLessThan(50_000_000)
     pair.client.destroy()
+  })
+})
+
+describe('a part of a file in a byte queue', () => {
+  it('is read when somebody looks at it', async () => {
+    const fd = openSync(path, 'r')
+    const file = await FileSegment.of(fd, { closeFile: true, offsetBytes: 1000, lengthBytes: 1_000_000 })
+    const queue = new ByteQueue()
+    queue.append('>')
+    queue.appendFile(file, { lengthBytes: 600_000 })
+    queue.prepend('>')
+    queue.append('<')
+    file.close()
+    const expected = Buffer.concat([Buffer.from('>>'), content.subarray(1000, 601_000), Buffer.from('<')])
+    expect(queue.byteAt(300_000)).toBe(expected[300_000])
+    expect(queue.search(expected.subarray(262_140, 262_150))).toBe(
+      expected.indexOf(expected.subarray(262_140, 262_150)),
+    )
+    const shared = new ByteQueue()
+    shared.appendShared(queue)
+    expect(hashOf(...queue.peek(10, 5))).toBe(hashOf(expected.subarray(5, 15)))
+    expect(hashOf(queue.makeContiguous(300_000)!)).toBe(hashOf(expected.subarray(0, 300_000)))
+    expect(hashOf(...queue.take(400_000))).toBe(hashOf(expected.subarray(0, 400_000)))
+    expect(hashOf(queue.read())).toBe(hashOf(expected.subarray(400_000)))
+    expect(isOpen(fd)).toBe(true)
+    shared.clear()
+    await eventually(() => !isOpen(fd))
+  })
+
+  it('tells whoever looks that the file has become too short, and stays', async () => {
+    const short = fileOf('short in queue', pattern(1000))
+    using file = await FileSegment.open(short)
+    const queue = new ByteQueue()
+    queue.appendFile(file)
+    truncateSync(short, 10)
+    expect(() => queue.read(5)).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_FILE_FAILED' }))
+    expect(queue.sizeBytes).toBe(1000)
+    expect(queue.drain()).toBe(1000)
+    file.close()
+    expect(() => queue.appendFile(file)).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_CLOSED' }))
+    expect(() => queue.appendFile(short as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_SLUICE_INVALID_ARGUMENT' }),
+    )
   })
 })
 
