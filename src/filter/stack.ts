@@ -119,7 +119,7 @@ export class FilterStack {
   private runInput(): void {
     if (this.inputOver) return
     this.budgetBytes = turnBytes
-    this.input.run(() => this.handOut())
+    this.input.run(this.handOut)
     this.settleInput()
   }
 
@@ -127,7 +127,7 @@ export class FilterStack {
     return (this.connection.hold & heldBack) !== 0
   }
 
-  private handOut(): boolean {
+  private readonly handOut = (): boolean => {
     const { out } = this.input
     let moved = false
     while (out.sizeBytes > 0 && !this.isHeldBack) {
@@ -135,17 +135,21 @@ export class FilterStack {
         this.continueLater()
         break
       }
-      this.budgetBytes -= out.lendFirst((bytes) => this.give(bytes), copiedBytes)
+      this.budgetBytes -= out.lendFirst(this.give, copiedBytes)
       moved = true
     }
     return moved
   }
 
-  private give(bytes: Uint8Array): void {
+  private readonly give = (bytes: Uint8Array): void => {
     const { connection } = this
     const { debug } = connection.channel
     const given = debug ? bytes.slice() : bytes
-    this.guarded(() => this.upper.data?.(connection as never, given))
+    try {
+      this.upper.data?.(connection as never, given)
+    } catch (thrown) {
+      connection.handlerThrew(thrown)
+    }
     if (debug) given.fill(0xdb)
   }
 
@@ -278,12 +282,12 @@ export class FilterStack {
 
   private runOutput(): void {
     if (this.isDestroyed) return
-    this.output.run(() => this.sendOut())
+    this.output.run(this.sendOut)
     this.settleOutput()
   }
 
   // Without more room a `drain` of the socket will come, as the write that used up the last of it has asked for one.
-  private sendOut(): boolean {
+  private readonly sendOut = (): boolean => {
     const { connection } = this
     const { out } = this.output
     const { highWaterBytes, hardLimitBytes } = connection.settings
