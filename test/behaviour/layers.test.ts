@@ -81,6 +81,20 @@ describe.each(modes())('what is stacked on $name', (mode) => {
     expect(pair.runtime.nowMs() - start).toBeGreaterThan(150)
   })
 
+  it('a limit that is never reached holds nothing back, under TLS neither', async () => {
+    const { listen, connect } = id.secured()
+    const rateLimit = RateLimit.bytesPerSecond('1 TB')
+    await using pair = await connectedPair(mode, {
+      listen: { ...listen, rateLimit },
+      connect: { ...connect, rateLimit },
+    })
+    pair.client.write(content)
+    pair.server.write(content)
+    await Promise.all([pair.atServer.received(content.length), pair.atClient.received(content.length)])
+    expect(pair.atServer.hash).toBe(hashOf(content))
+    expect(pair.atClient.hash).toBe(hashOf(content))
+  })
+
   it('filters and files over pairs do as over sockets', async () => {
     await using runtime = mode.start()
     {
