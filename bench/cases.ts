@@ -8,17 +8,57 @@ export type CaseKind =
   | 'source'
   | 'idle'
   | 'delay'
+  | 'storm'
   | 'filter'
   | 'queue'
+  | 'pair'
   | 'total'
   | 'shares'
 
-/** A bar to reach: the value of `server` is at most `atMost` × that of `against`, or `atMost` alone. */
-export interface Target {
-  readonly via: 'handlers' | 'duplex' | 'limits' | 'queue'
-  /** `'unlimited'`: the same server without limits. */
-  readonly against?: 'node:net' | 'c-epoll' | 'unlimited' | 'Buffer.concat' | 'bl'
+/**
+ * Whom others are compared with: Node's own sockets; the C program that does no more than it has to; `'unlimited'`, the
+ * same server without limits; other queues of bytes; two ends of a Unix socket in one process.
+ */
+export type Yardstick =
+  | 'node:net'
+  | 'c-epoll'
+  | 'node:tls'
+  | 'c-openssl'
+  | 'unlimited'
+  | 'Buffer.concat'
+  | 'bl'
+  | 'unix-pair'
+
+/** A bar to reach. */
+export type Target = ValueTarget | RateTarget
+
+/** The value is at most `atMost` × that of `against`, or `atMost` alone. */
+interface ValueTarget {
+  readonly via: Via
+  readonly against?: Yardstick
   readonly atMost: number
+  readonly atLeast?: undefined
+}
+
+/** There are at least `atLeast` × as many a second as with `against`. */
+interface RateTarget {
+  readonly via: Via
+  readonly against: Yardstick
+  readonly atMost?: undefined
+  readonly atLeast: number
+}
+
+/** Which way of using sluice, or which part of it, a target is for. */
+export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'queue' | 'pair'
+
+/** A key of the certificate, as `createSelfSigned` makes them. */
+export type KeyType = 'RSA-2048' | 'P-256'
+
+/** How the connections of a case are secured: TLS 1.3, TLS_AES_128_GCM_SHA256, X25519. */
+export interface CaseTls {
+  readonly keyType: KeyType
+  /** Every handshake but the first ones resumes a session, by ticket. */
+  readonly resumes?: boolean
 }
 
 export interface BenchCase {
@@ -36,9 +76,12 @@ export interface BenchCase {
   readonly targets: readonly Target[]
   /** One of the cases of `--quick`. */
   readonly quick: boolean
+  /** Undefined: plain TCP. */
+  readonly tls?: CaseTls
 }
 
 const handlers = 'handlers'
+const bulk = { connections: 4, bytes: 64 * 1024, depth: 1, unit: 'CPU µs per MiB', quick: false }
 
 /** All cases, in the order they are run and shown. */
 export const cases: readonly BenchCase[] = [
@@ -56,26 +99,18 @@ export const cases: readonly BenchCase[] = [
   echo(64, 16 * 1024, 1, [nodeNet(0.36), cEpoll(1.15), limits(1.03)], true),
   echo(16, 256 * 1024, 1, [nodeNet(0.45), cEpoll(1.25)]),
   {
+    ...bulk,
     name: 'bulk-in',
     title: 'bulk in: 4 connections send, the server reads and drops',
     kind: 'sink',
-    connections: 4,
-    bytes: 64 * 1024,
-    depth: 1,
-    unit: 'CPU µs per MiB',
     targets: [],
-    quick: false,
   },
   {
+    ...bulk,
     name: 'bulk-out',
     title: 'bulk out: the server sends to 4 connections as fast as they read',
     kind: 'source',
-    connections: 4,
-    bytes: 64 * 1024,
-    depth: 1,
-    unit: 'CPU µs per MiB',
     targets: [],
-    quick: false,
   },
   {
     name: 'connect',
@@ -135,9 +170,74 @@ export const cases: readonly BenchCase[] = [
     ],
     quick: true,
   },
+  {
+    name: 'pair-64',
+    title: 'pair: 64 bytes go to and fro between two ends in one process',
+    kind: 'pair',
+    connections: 1,
+    bytes: 64,
+    depth: 1,
+    unit: 'CPU µs per message',
+    targets: [{ via: 'pair', against: 'unix-pair', atMost: 0.33 }],
+    quick: true,
+  },
   shared('total', 'its total is off the limit', 1),
   shared('shares', 'the share of a connection is off the mean, at most', 5),
+  tlsEcho(1024, 0.6, true),
+  tlsEcho(16 * 1024, 0.67),
+  handshake('full', { keyType: 'RSA-2048' }, 0.65),
+  handshake('full', { keyType: 'P-256' }, 0.65, true),
+  handshake('resumed', { keyType: 'P-256', resumes: true }, 0.5),
+  {
+    ...bulk,
+    name: 'tls-bulk-in',
+    title: 'TLS, bulk in: 4 connections send, the server reads and drops',
+    kind: 'sink',
+    targets: againstTls(0.62),
+    tls: { keyType: 'P-256' },
+  },
+  {
+    ...bulk,
+    name: 'tls-bulk-out',
+    title: 'TLS, bulk out: the server sends to 4 connections as fast as they read',
+    kind: 'source',
+    targets: againstTls(0.95),
+    tls: { keyType: 'P-256' },
+  },
+  {
+    name: 'tls-idle',
+    title: `TLS, idle memory: ${grouped(5000)} connections open, each having echoed once`,
+    kind: 'idle',
+    connections: 5000,
+    bytes: 64,
+    depth: 1,
+    unit: 'RSS KiB per connection',
+    targets: [{ via: handlers, atMost: 16 }],
+    quick: false,
+    tls: { keyType: 'P-256' },
+  },
+  {
+    name: 'tls-storm',
+    title: 'TLS, event-loop delay, 99th percentile, while 200 clients handshake without pause, RSA-2048',
+    kind: 'storm',
+    connections: 200,
+    bytes: 1,
+    depth: 1,
+    unit: 'ms',
+    targets: [
+      { via: handlers, atMost: 4 },
+      { via: 'threads', atMost: 2.5 },
+      { via: handlers, against: 'node:tls', atLeast: 1.4 },
+    ],
+    quick: false,
+    tls: { keyType: 'RSA-2048' },
+  },
 ]
+
+/** Whom the servers of a case are compared with. */
+export function yardsticksOf({ tls }: Pick<BenchCase, 'tls'>): { readonly node: Yardstick; readonly c: Yardstick } {
+  return tls === undefined ? { node: 'node:net', c: 'c-epoll' } : { node: 'node:tls', c: 'c-openssl' }
+}
 
 function shared(kind: 'total' | 'shares', what: string, atMost: number): BenchCase {
   return {
@@ -174,6 +274,27 @@ function echo(connections: number, bytes: number, depth: number, targets: Target
   }
 }
 
+function tlsEcho(bytes: number, ofNode: number, quick = false): BenchCase {
+  const plain = echo(64, bytes, 1, againstTls(ofNode), quick)
+  return { ...plain, name: `tls-${plain.name}`, title: `TLS, ${plain.title}`, tls: { keyType: 'P-256' } }
+}
+
+function handshake(which: 'full' | 'resumed', tls: CaseTls, ofNode: number, quick = false): BenchCase {
+  const key = tls.keyType === 'P-256' ? 'ec' : 'rsa'
+  return {
+    name: which === 'full' ? `tls-handshake-${key}` : 'tls-handshake-resumed',
+    title: `TLS, ${which} handshake, ${tls.keyType}: connect, echo one byte, close, 16 at a time`,
+    kind: 'connect',
+    connections: 16,
+    bytes: 1,
+    depth: 1,
+    unit: 'CPU µs per connection',
+    targets: againstTls(ofNode),
+    quick,
+    tls,
+  }
+}
+
 function spelled(bytes: number): string {
   return bytes < 1024 ? `${bytes} bytes` : `${bytes / 1024} KiB`
 }
@@ -188,4 +309,11 @@ function limits(atMost: number): Target {
 
 function cEpoll(atMost: number): Target {
   return { via: handlers, against: 'c-epoll', atMost }
+}
+
+function againstTls(ofNode: number): Target[] {
+  return [
+    { via: handlers, against: 'node:tls', atMost: ofNode },
+    { via: handlers, against: 'c-openssl', atMost: 1.05 },
+  ]
 }

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import type { CaseKind, Target } from './cases.js'
+import type { BenchCase, CaseKind, Via } from './cases.js'
 import type { Program, Programs } from './programs.js'
 
 /** A server to be measured. All do the same work, back-pressure included. */
@@ -17,42 +17,61 @@ export interface Competitor {
   /** The server that it is without limits. */
   readonly unlimited?: string
   /** Which targets are meant for it. */
-  readonly targets?: Target['via']
+  readonly targets?: Via
   /** One of the servers of `--quick`. */
   readonly quick: boolean
   /** Cases it cannot take part in: a C program has no event loop whose delay could be measured. */
   readonly without: readonly CaseKind[]
   /** Set where it is no server: the one kind of case it is for. */
   readonly only?: CaseKind
+  /** Which connections it serves. */
+  readonly over: readonly Transport[]
 }
 
-/** Whether a case measures it. */
-export function takesPart({ only, without }: Competitor, kind: CaseKind): boolean {
-  return only === undefined ? kind !== 'queue' && !without.includes(kind) : only === kind
-}
+export type Transport = 'tcp' | 'tls'
 
 const nothing: readonly CaseKind[] = []
 const sharing: readonly CaseKind[] = ['total', 'shares']
 const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay', ...sharing]
+// Without Node's meter of delay, without streams, and with no rate of their own.
+const simpler: readonly CaseKind[] = ['delay', 'storm', 'filter', ...sharing]
+const both: readonly Transport[] = ['tcp', 'tls']
+
+/** Whether it can take part in a case, leaving aside whether it runs here. */
+export function takesPart({ only, without, over }: Competitor, { kind, tls }: BenchCase): boolean {
+  if (only !== undefined || kind === 'queue' || kind === 'pair') return only === kind
+  return !without.includes(kind) && over.includes(tls === undefined ? 'tcp' : 'tls')
+}
 
 /** All servers, in the order they are shown. `engine` leaves out sluice on any other engine. */
 export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
   return [
-    { id: 'node:net', title: 'node:net', command: script('node-net'), quick: true, without: nothing },
+    { id: 'node:net', title: 'node:net', command: script('node-net'), quick: true, without: nothing, over: ['tcp'] },
+    { id: 'node:tls', title: 'node:tls', command: script('node-tls'), quick: true, without: nothing, over: ['tls'] },
     bun(),
     ...sluice(engine),
-    native('c-epoll', 'C, epoll', programs.echo_epoll, true),
-    native('c-io_uring', 'C, io_uring', programs.echo_uring, false),
+    native('c-epoll', 'C, epoll', programs.echo_epoll, true, 'tcp'),
+    native('c-io_uring', 'C, io_uring', programs.echo_uring, false, 'tcp'),
+    native('c-openssl', `C, epoll, OpenSSL ${versionOf(programs.echo_tls)}`.trimEnd(), programs.echo_tls, true, 'tls'),
     queue('byte-queue', 'sluice ByteQueue'),
     queue('Buffer.concat', 'Buffer.concat'),
     queue('bl', 'bl', findPackage('bl') ? undefined : 'the package `bl` is not installed here'),
+    ends('sluice-pair', 'sluice pair()'),
+    ends('unix-pair', 'node:net, Unix socket'),
+    ends('duplex-pair', 'two Duplex streams joined'),
   ]
 }
 
 function queue(id: string, title: string, reason?: string): Competitor {
   const command = reason === undefined ? script('queue', '--with', id) : undefined
   const targets = id === 'byte-queue' ? ('queue' as const) : undefined
-  return { id, title, command, reason, targets, quick: true, without: nothing, only: 'queue' }
+  return { id, title, command, reason, targets, quick: true, without: nothing, only: 'queue', over: [] }
+}
+
+function ends(id: string, title: string): Competitor {
+  const targets = id === 'sluice-pair' ? ('pair' as const) : undefined
+  const command = script('pair', '--with', id)
+  return { id, title, command, targets, quick: true, without: nothing, only: 'pair', over: [] }
 }
 
 function findPackage(name: string): boolean {
@@ -68,10 +87,18 @@ function script(name: string, ...args: string[]): string[] {
   return [process.execPath, '--expose-gc', join(__dirname, 'servers', `${name}.js`), ...args]
 }
 
-function native(id: string, title: string, program: Program, quick: boolean): Competitor {
+function native(id: string, title: string, program: Program, quick: boolean, over: Transport): Competitor {
   const command = program.path === undefined ? undefined : [program.path]
-  return { id, title, command, reason: program.reason, quick, without: ['delay', 'filter', ...sharing] }
+  return { id, title, command, reason: program.reason, quick, without: simpler, over: [over] }
 }
+
+// The system's OpenSSL, and Node's may be another one.
+function versionOf({ path }: Program): string {
+  return path === undefined ? '' : spawnSync(path, ['--version'], { encoding: 'latin1', timeout: 5000 }).stdout.trim()
+}
+
+// Once secured, a connection is as on the event loop.
+const handshakesApart: readonly CaseKind[] = ['echo', 'sink', 'source', 'idle', 'delay']
 
 function sluice(only: string | undefined): Competitor[] {
   let engines: readonly { name: string; available: boolean; reason?: string }[]
@@ -84,11 +111,11 @@ function sluice(only: string | undefined): Competitor[] {
     runtime.destroy()
   } catch (error) {
     const reason = `sluice does not load: ${(error as Error).message}`
-    return [{ id: 'sluice', title: 'sluice', reason, quick: true, targets: 'handlers', without: nothing }]
+    return [{ id: 'sluice', title: 'sluice', reason, quick: true, targets: 'handlers', without: nothing, over: both }]
   }
   return engines.flatMap(({ name, available, reason }) => {
     const targets = name === 'poll' ? undefined : ('handlers' as const)
-    const common = { reason, quick: false, without: nothing }
+    const common = { reason, quick: false, without: nothing, over: both }
     const command = (...args: string[]) => (available ? script('sluice', '--engine', name, ...args) : undefined)
     const inline = {
       ...common,
@@ -104,7 +131,17 @@ function sluice(only: string | undefined): Competitor[] {
       id: `sluice-${name}-threads`,
       title: `sluice, ${name}, I/O thread`,
       command: command('--threads', '1'),
+      targets: targets && ('threads' as const),
       without: sharing,
+    }
+    const handshakeThreads = {
+      ...common,
+      id: `sluice-${name}-handshake-threads`,
+      title: `sluice, ${name}, handshake thread`,
+      command: command('--handshake-threads', '1'),
+      targets: targets && ('threads' as const),
+      without: handshakesApart,
+      over: ['tls'] as const,
     }
     const duplex = {
       ...common,
@@ -123,8 +160,9 @@ function sluice(only: string | undefined): Competitor[] {
       targets: 'limits' as const,
       unlimited: inline.id,
       without: onlyEcho,
+      over: ['tcp'] as const,
     }
-    return name === 'poll' ? [inline, threads] : [inline, threads, duplex, limited]
+    return name === 'poll' ? [inline, threads] : [inline, threads, handshakeThreads, duplex, limited]
   })
 }
 
@@ -132,7 +170,7 @@ function bun(): Competitor {
   const path = findBun()
   const reason = path === undefined ? 'no `bun` in the working directory’s packages or on the PATH' : undefined
   const command = path === undefined ? undefined : [path, join(__dirname, 'servers/bun.js')]
-  return { id: 'bun', title: 'Bun.listen', command, reason, quick: false, without: ['delay', 'filter', ...sharing] }
+  return { id: 'bun', title: 'Bun.listen', command, reason, quick: false, without: simpler, over: ['tcp'] }
 }
 
 function findBun(): string | undefined {

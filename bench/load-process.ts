@@ -17,6 +17,8 @@ export interface LoadOptions extends Omit<ChildOptions, 'command'> {
   readonly depth: number
   readonly warmupSeconds: number
   readonly seconds: number
+  /** Of the servers's certificate; only a native generator that speaks TLS knows what to do with it. */
+  readonly tls?: { readonly ca: string; readonly resumes: boolean }
   /** Called at the borders of the measured time by the load generator in JavaScript, which leaves CPU time to us. */
   readonly onEdge?: () => Promise<void>
   /** Called in mode idle when all connections are open; they are checked and closed once it has resolved. */
@@ -39,10 +41,11 @@ type Line = LoadResult | { readonly error: string } | { readonly event: 'open' |
 
 /** Loads a server. Rejects at the first byte that is not as it should be, and when it takes too long. */
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const { program, mode, port, server, connections, bytes, depth, warmupSeconds, seconds } = options
+  const { program, mode, port, server, connections, bytes, depth, warmupSeconds, seconds, tls } = options
   // Where every turn looks at every connection, as with poll, opening many takes its time.
   const limit = Math.ceil(warmupSeconds + seconds + connections / 200 + 10)
-  const settings = { mode, port, server, connections, bytes, depth, warmup: warmupSeconds, seconds, limit }
+  const secured = tls && { ca: tls.ca, resume: tls.resumes ? 'yes' : 'no' }
+  const settings = { mode, port, server, connections, bytes, depth, warmup: warmupSeconds, seconds, limit, ...secured }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
   const command = program === undefined ? [process.execPath, join(__dirname, 'load/main.js')] : [program]
   const child = new Child({ ...options, command: [...command, ...args] })

@@ -17,6 +17,8 @@ export interface Machine {
   readonly congestionControl?: string
   readonly node: string
   readonly v8: string
+  /** The one in Node. */
+  readonly openssl?: string
   readonly sluice: string
 }
 
@@ -33,6 +35,7 @@ export function describeMachine(systemCallNs?: number): Machine {
     congestionControl: read('/proc/sys/net/ipv4/tcp_congestion_control')?.trim(),
     node: process.version,
     v8: process.versions.v8,
+    openssl: process.versions.openssl,
     sluice: packageVersion(),
   }
 }

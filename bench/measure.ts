@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { BenchCase, CaseKind } from './cases.js'
 import type { ChildOptions } from './child.js'
+import type { IdentityFiles } from './identities.js'
 import { type LoadMode, type LoadResult, runLoad } from './load-process.js'
 import type { Round } from './results.js'
 import type { ServerProcess, Service } from './server-process.js'
@@ -8,6 +9,8 @@ import type { ServerProcess, Service } from './server-process.js'
 export interface MeasureOptions extends Pick<ChildOptions, 'launch' | 'core' | 'files' | 'signal'> {
   /** The native load generator, if there is one. */
   readonly program?: string
+  /** In cases with TLS. */
+  readonly identity?: IdentityFiles
   readonly warmupSeconds: number
   readonly seconds: number
 }
@@ -20,19 +23,22 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   source: 'chargen',
   idle: 'echo',
   delay: 'echo',
+  storm: 'echo',
   filter: 'mask',
   queue: 'work',
+  pair: 'work',
   total: 'shared',
   shares: 'shared',
 }
 
-const modeOf: Readonly<Record<Exclude<CaseKind, 'queue'>, LoadMode>> = {
+const modeOf: Readonly<Record<Exclude<CaseKind, 'queue' | 'pair'>, LoadMode>> = {
   echo: 'echo',
   connect: 'connect',
   sink: 'sink',
   source: 'source',
   idle: 'idle',
   delay: 'echo',
+  storm: 'connect',
   filter: 'echo',
   total: 'source',
   shares: 'source',
@@ -41,11 +47,12 @@ const modeOf: Readonly<Record<Exclude<CaseKind, 'queue'>, LoadMode>> = {
 /** Measures one round of a case on a server that is warm. */
 export async function measure(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
   if (bench.kind === 'idle') return measureIdle(bench, server, options)
-  if (bench.kind === 'queue') return measureWork(bench, server, options.seconds)
+  if (bench.kind === 'queue' || bench.kind === 'pair') return measureWork(bench, server, options.seconds)
   if (bench.kind === 'total' || bench.kind === 'shares') return measureShares(bench, server, options)
-  if (bench.kind === 'delay') await server.startDelayMeter()
+  const isDelay = bench.kind === 'delay' || bench.kind === 'storm'
+  if (isDelay) await server.startDelayMeter()
   const result = await load(bench, server, options)
-  if (bench.kind === 'delay') return { ...asRound(result), value: (await server.stopDelayMeter()).p99 }
+  if (isDelay) return { ...asRound(result), value: (await server.stopDelayMeter()).p99 }
   const amount = bench.kind === 'sink' || bench.kind === 'source' ? result.bytes / 2 ** 20 : result.messages
   if (amount === 0) throw new Error('nothing went through in the measured time')
   if (!result.serverCpuNs) throw new Error('its CPU time could not be read')
@@ -54,7 +61,7 @@ export async function measure(bench: BenchCase, server: ServerProcess, options: 
 
 /** Loads a server without measuring, so that what is compiled and allocated on first use is there. */
 export async function warmUp(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<void> {
-  if (bench.kind === 'queue') {
+  if (bench.kind === 'queue' || bench.kind === 'pair') {
     await server.work(bench, options.seconds)
     return
   }
@@ -126,7 +133,9 @@ async function load(
   const { connections, bytes, depth } = bench
   const mode = modeOf[bench.kind as keyof typeof modeOf]
   const { port, pid } = server
-  const result = await runLoad({ ...options, mode, port, server: pid, connections, bytes, depth, onEdge, onOpen })
+  const { identity } = options
+  const tls = identity && { ca: identity.cert, resumes: bench.tls?.resumes ?? false }
+  const result = await runLoad({ ...options, mode, port, server: pid, connections, bytes, depth, tls, onEdge, onOpen })
   if (edges.length < 2) return result
   return { ...result, serverCpuNs: edges.at(-1)! - edges[0]! }
 }

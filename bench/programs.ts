@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
 /** The programs in bench/native: what they are for is said at the top of each source. */
-export type ProgramName = 'launch' | 'load' | 'echo_epoll' | 'echo_uring'
+export type ProgramName = 'launch' | 'load' | 'load_tls' | 'echo_epoll' | 'echo_uring' | 'echo_tls'
 
 export interface Program {
   /** The executable; undefined when it could not be made. */
@@ -15,7 +15,8 @@ export interface Program {
 
 export type Programs = Readonly<Record<ProgramName, Program>>
 
-const names: readonly ProgramName[] = ['launch', 'load', 'echo_epoll', 'echo_uring']
+const names: readonly ProgramName[] = ['launch', 'load', 'load_tls', 'echo_epoll', 'echo_uring', 'echo_tls']
+const withOpenSsl: ReadonlySet<ProgramName> = new Set(['load_tls', 'echo_tls'])
 const packageRoot = resolve(__dirname, '../..')
 const sources = join(packageRoot, 'bench/native')
 
@@ -37,8 +38,11 @@ async function prepare(name: ProgramName, folder: string, compiler: string | und
   const path = join(folder, name)
   if (modifiedAt(path) > newestSource()) return { path }
   if (compiler === undefined) return { reason: 'no C compiler found (cc, gcc or clang)' }
-  const { status, output } = await runCommand(compiler, ['-O2', '-std=gnu11', '-o', path, join(sources, `${name}.c`)])
+  const libraries = withOpenSsl.has(name) ? ['-lssl', '-lcrypto'] : []
+  const args = ['-O2', '-std=gnu11', '-o', path, join(sources, `${name}.c`), ...libraries]
+  const { status, output } = await runCommand(compiler, args)
   if (status === 0) return { path }
+  if (/openssl\/\w+\.h|-lssl|-lcrypto/.test(output)) return { reason: 'no OpenSSL to compile with (libssl-dev)' }
   const firstError = output.split('\n').find((line) => line.includes('error')) ?? output.split('\n')[0]
   return { reason: `${compiler} could not compile ${name}.c: ${firstError?.replace(`${sources}/`, '')}` }
 }

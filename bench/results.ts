@@ -1,4 +1,4 @@
-import type { BenchCase, Target } from './cases.js'
+import { type BenchCase, type CaseTls, type Target, type Yardstick, yardsticksOf } from './cases.js'
 import type { Competitor } from './competitors.js'
 import type { Latency } from './histogram.js'
 import type { Machine } from './machine.js'
@@ -19,10 +19,10 @@ export interface Round {
   readonly loadCpuNs?: number
 }
 
-export interface TargetResult extends Target {
+export type TargetResult = Target & {
   readonly ratio: number
   readonly met: boolean
-  /** Set where the C epoll echo misses the target too: its ratio. There the kernel alone costs too much of it. */
+  /** Set where the C program misses the target too: its ratio. There the kernel alone costs too much of it. */
   readonly cRatio?: number
 }
 
@@ -33,10 +33,11 @@ export interface ServerResult {
   readonly messagesPerSecond?: number
   readonly bytesPerSecond?: number
   readonly latencyUs?: Latency
-  /** The value as a share of node:net's and of the C epoll echo's, where those were measured. */
-  readonly ofNodeNet?: number
-  readonly ofCEpoll?: number
-  /** How much of what node:net costs above the C epoll echo is gone: 1 is all of it. Depends least on the machine. */
+  /** The value as a share of node:net's and of the C epoll echo's, with TLS of node:tls's and of C with OpenSSL, where
+   *  those were measured. */
+  readonly ofNode?: number
+  readonly ofC?: number
+  /** How much of what Node's sockets cost above the C program is gone: 1 is all of it. Depends least on the machine. */
   readonly overheadGone?: number
   readonly targets: readonly TargetResult[]
   readonly rounds: readonly Round[]
@@ -50,6 +51,7 @@ export interface CaseResult {
   readonly bytes: number
   readonly depth: number
   readonly unit: string
+  readonly tls?: CaseTls
   readonly servers: readonly ServerResult[]
 }
 
@@ -92,57 +94,64 @@ export type Rounds = ReadonlyMap<string, readonly Round[]>
 
 /** Draws together what was measured of one case so far; servers without a round are left out. */
 export function summarise(bench: BenchCase, competitors: readonly Competitor[], rounds: Rounds): CaseResult {
-  const medianValue = (server: string) => medianOf((rounds.get(server) ?? []).map((round) => round.value))
-  const nodeNet = medianValue('node:net')
-  const others = { 'Buffer.concat': medianValue('Buffer.concat'), bl: medianValue('bl') }
-  // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
-  const cEpoll = bench.kind === 'idle' ? undefined : medianValue('c-epoll')
   const servers = competitors.flatMap((competitor) => {
     const measured = rounds.get(competitor.id) ?? []
-    const unlimited = competitor.unlimited && medianValue(competitor.unlimited)
-    const against = { nodeNet, cEpoll, unlimited, ...others }
+    const against = (yardstick: Yardstick) => {
+      // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
+      if (yardstick === 'c-epoll' && bench.kind === 'idle') return []
+      const server = yardstick === 'unlimited' ? competitor.unlimited : yardstick
+      return (server !== undefined && rounds.get(server)) || []
+    }
     return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, against)]
   })
-  const { name, title, kind, connections, bytes, depth, unit } = bench
-  return { name, title, kind, connections, bytes, depth, unit, servers }
+  const { name, title, kind, connections, bytes, depth, unit, tls } = bench
+  return { name, title, kind, connections, bytes, depth, unit, tls, servers }
+}
+
+/** The rounds of whom a server is compared with; none where those were not measured. */
+type RoundsOf = (yardstick: Yardstick) => readonly Round[]
+
+function medianValue(rounds: readonly Round[]): number | undefined {
+  return medianOf(rounds.map(({ value }) => value))
+}
+
+/** How many a second. */
+function rateOf(rounds: readonly Round[]): number | undefined {
+  return perSecond(rounds, ({ messages }) => messages)
+}
+
+function perSecond(rounds: readonly Round[], count: (round: Round) => number): number | undefined {
+  return medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
 }
 
 function summariseServer(
   bench: BenchCase,
   competitor: Competitor,
   rounds: readonly Round[],
-  against: {
-    nodeNet?: number
-    cEpoll?: number
-    unlimited?: number | ''
-    'Buffer.concat': number | undefined
-    bl: number | undefined
-  },
+  against: RoundsOf,
 ): ServerResult {
   const value = spreadOf(rounds.map((round) => round.value))
-  const ofNodeNet = ratio(value.median, against.nodeNet)
-  const ofCEpoll = ratio(value.median, against.cEpoll)
-  const ratioFor = {
-    ...{ 'node:net': ofNodeNet, 'c-epoll': ofCEpoll, alone: value.median },
-    unlimited: ratio(value.median, against.unlimited || undefined),
-    ...{ 'Buffer.concat': ratio(value.median, against['Buffer.concat']), bl: ratio(value.median, against.bl) },
+  const yardsticks = yardsticksOf(bench)
+  const [node, c] = [medianValue(against(yardsticks.node)), medianValue(against(yardsticks.c))]
+  const ratioFor = (target: Target) => {
+    if (target.atLeast !== undefined) return ratio(rateOf(rounds) ?? 0, rateOf(against(target.against)))
+    return target.against === undefined ? value.median : ratio(value.median, medianValue(against(target.against)))
   }
-  const perSecond = (count: (round: Round) => number) =>
-    medianOf(rounds.map((round) => (round.seconds > 0 ? count(round) / round.seconds : undefined))) || undefined
   return {
     server: competitor.id,
     title: competitor.title,
     value,
-    messagesPerSecond: perSecond((round) => round.messages),
-    bytesPerSecond: perSecond((round) => round.bytes),
+    messagesPerSecond: rateOf(rounds),
+    bytesPerSecond: perSecond(rounds, ({ bytes }) => bytes),
     latencyUs: medianLatency(rounds),
-    ofNodeNet,
-    ofCEpoll,
-    overheadGone: overheadGone(value.median, against.nodeNet, against.cEpoll),
-    targets: bench.targets.flatMap((target) => {
-      const reached = competitor.targets === target.via ? ratioFor[target.against ?? 'alone'] : undefined
+    ofNode: ratio(value.median, node),
+    ofC: ratio(value.median, c),
+    overheadGone: overheadGone(value.median, node, c),
+    targets: bench.targets.flatMap((target): TargetResult[] => {
+      const reached = competitor.targets === target.via ? ratioFor(target) : undefined
       if (reached === undefined) return []
-      const cRatio = target.against === 'node:net' ? ratio(against.cEpoll ?? 0, against.nodeNet) : undefined
+      if (target.atLeast !== undefined) return [{ ...target, ratio: reached, met: reached >= target.atLeast }]
+      const cRatio = target.against === yardsticks.node ? ratio(c ?? 0, node) : undefined
       const met = reached <= target.atMost
       return [{ ...target, ratio: reached, met, cRatio: (cRatio ?? 0) > target.atMost ? cRatio : undefined }]
     }),
@@ -154,10 +163,10 @@ function ratio(value: number, against: number | undefined): number | undefined {
   return against === undefined || against <= 0 ? undefined : value / against
 }
 
-// Meaningless where node:net costs hardly more than C: then the difference is noise.
-function overheadGone(value: number, nodeNet?: number, cEpoll?: number): number | undefined {
-  if (nodeNet === undefined || cEpoll === undefined || nodeNet < cEpoll * 1.1) return undefined
-  return (nodeNet - value) / (nodeNet - cEpoll)
+// Meaningless where Node costs hardly more than C: then the difference is noise.
+function overheadGone(value: number, node?: number, c?: number): number | undefined {
+  if (node === undefined || c === undefined || node < c * 1.1) return undefined
+  return (node - value) / (node - c)
 }
 
 /** Percentile by percentile the median over the rounds. */

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { type BenchCase, withConnections } from './cases.js'
 import { type Competitor, takesPart } from './competitors.js'
+import { Identities, type IdentityFiles } from './identities.js'
 import { allowedCores, describeMachine, fileLimit, systemCallNanoseconds } from './machine.js'
 import { type MeasureOptions, measure, serviceOf, warmUp } from './measure.js'
 import { orderOfRound } from './order.js'
@@ -29,12 +30,14 @@ export interface RunOptions {
   readonly seconds: number
   /** Time a fresh server is loaded before its first round. */
   readonly warmupSeconds: number
-  /** Use the load generator in JavaScript even where the native one is there. */
+  /** Use the load generator in JavaScript even where the native one is there. It speaks no TLS. */
   readonly loadInJavaScript?: boolean
   /** Core of server and load generator. Default: the last one we may use. */
   readonly core?: number
   /** Put the load generator on another core. Default: only where the event loop's delay is measured. */
   readonly separateCores?: boolean
+  /** What else is to be known about the figures. */
+  readonly notes?: readonly string[]
   readonly progress: Progress
   /** Ends all children; the report then holds what was measured so far. */
   readonly signal: AbortSignal
@@ -57,6 +60,7 @@ class Run {
   readonly #notes = new Set<string>()
   readonly #problems: Problem[] = []
   readonly #cases: CaseResult[] = []
+  readonly #identities = new Identities()
 
   constructor(options: RunOptions) {
     this.#options = options
@@ -68,9 +72,13 @@ class Run {
     const { cases, competitors, programs, progress, signal } = this.#options
     const started = new Date().toISOString()
     const runnable = competitors.filter(({ command }) => command !== undefined)
-    for (const bench of cases) {
-      const able = runnable.filter((competitor) => takesPart(competitor, bench.kind))
-      if (!signal.aborted) this.#cases.push(await this.#runCase(this.#affordable(bench), able))
+    try {
+      for (const bench of cases) {
+        const able = runnable.filter((competitor) => takesPart(competitor, bench))
+        if (!signal.aborted) this.#cases.push(await this.#runCase(this.#affordable(bench), able))
+      }
+    } finally {
+      this.#identities.remove()
     }
     progress.done()
     return {
@@ -123,6 +131,7 @@ class Run {
         core,
         files: bench.connections + ownFiles,
         signal,
+        identity: this.#identityOf(bench),
       })
       servers.set(competitor, server)
       progress.show(bench, competitor, 'warms up')
@@ -178,7 +187,8 @@ class Run {
     const { programs, seconds, loadInJavaScript, signal } = this.#options
     return {
       launch: programs.launch.path,
-      program: loadInJavaScript ? undefined : programs.load.path,
+      program: bench.tls ? programs.load_tls.path : loadInJavaScript ? undefined : programs.load.path,
+      identity: this.#identityOf(bench),
       core: this.#loadCore(bench),
       files: bench.connections + ownFiles,
       warmupSeconds: settleSeconds,
@@ -187,13 +197,17 @@ class Run {
     }
   }
 
+  #identityOf({ tls }: BenchCase): IdentityFiles | undefined {
+    return tls && this.#identities.of(tls.keyType)
+  }
+
   #serverCore(): number | undefined {
     return this.#options.core ?? this.#cores.at(-1)
   }
 
   #loadCore(bench?: BenchCase): number | undefined {
     const server = this.#serverCore()
-    const separate = this.#options.separateCores ?? bench?.kind === 'delay'
+    const separate = this.#options.separateCores ?? (bench?.kind === 'delay' || bench?.kind === 'storm')
     return separate ? (this.#cores.find((core) => core !== server) ?? server) : server
   }
 
@@ -216,6 +230,7 @@ class Run {
     if (programs.load.reason !== undefined) {
       this.#notes.add(`the load generator is in JavaScript: the native one is not there, ${programs.load.reason}`)
     }
+    for (const note of this.#options.notes ?? []) this.#notes.add(note)
     if (this.#cores.length === 0) this.#notes.add('nothing is pinned to a core: take the figures with more salt')
     const others = this.#loadCore() === this.#serverCore() ? shareOfOthers(this.#cases) : undefined
     if (others !== undefined && others > 0.1) {

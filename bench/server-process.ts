@@ -1,5 +1,6 @@
 import { Child, type ChildOptions } from './child.js'
 import type { Competitor } from './competitors.js'
+import type { IdentityFiles } from './identities.js'
 import { cpuNanosecondsOf, residentBytesOf } from './process-clock.js'
 
 /**
@@ -49,9 +50,11 @@ export class ServerProcess {
   static async start(
     competitor: Competitor,
     service: Service,
-    options: Omit<ChildOptions, 'command'>,
+    options: Omit<ChildOptions, 'command'> & { identity?: IdentityFiles },
   ): Promise<ServerProcess> {
-    const child = new Child({ ...options, command: [...competitor.command!, '--service', service] })
+    const { identity } = options
+    const secured = identity === undefined ? [] : ['--cert', identity.cert, '--key', identity.key]
+    const child = new Child({ ...options, command: [...competitor.command!, '--service', service, ...secured] })
     try {
       const { port } = await child.next<{ port: number }>(startTimeoutMs)
       return new ServerProcess(child, port, !competitor.id.startsWith('c-'))

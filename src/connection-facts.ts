@@ -1,6 +1,9 @@
 /** Where a connection is in its life. */
 export type ConnectionState = 'connecting' | 'open' | 'ending' | 'peerEnded' | 'closing' | 'closed'
 
+/** How a connection has ended, as `shutdown()` tells. */
+export type ShutdownOutcome = 'clean' | 'truncated' | 'timeout' | 'reset'
+
 /** Counters of one connection. */
 export interface ConnectionStats {
   /** Received from the peer. */

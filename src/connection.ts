@@ -2,7 +2,7 @@ import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { ByteQueue } from './byte-queue/queue.js'
 import type { Channel } from './channel.js'
-import type { ConnectionState, ConnectionStats, TcpInfo } from './connection-facts.js'
+import type { ConnectionState, ConnectionStats, ShutdownOutcome, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
 import { type ErrorFacts, type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import { type FileRange, FileSegment } from './file/segment.js'
@@ -651,6 +651,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   closeBelow(timeoutMs: number): void {
     if ((this.flags & (destroyed | closed)) !== 0) return
     this.channel.stage(records.opClose | this.tag, this.slot, timeoutMs, 0)
+  }
+
+  /**
+   * The same as `close()`, and tells how it went: `'clean'`, both directions have ended in order; `'truncated'`, the peer of
+   * a TLS connection ended without saying goodbye; `'timeout'`, it did not end in time; `'reset'`, the connection failed.
+   */
+  async shutdown(options?: CloseOptions): Promise<ShutdownOutcome> {
+    const { timeoutMs } = parse(closeOptions, options)
+    const began = this.channel.nowMs()
+    const gone = new Promise<SluiceError | undefined>((resolve) => this.whenClosed(resolve))
+    void this.close({ timeoutMs })
+    const error = await gone
+    if (error !== undefined) return error.code === 'ERR_SLUICE_TLS_TRUNCATED' ? 'truncated' : 'reset'
+    if (this.isDestroyed) return 'reset'
+    return this.channel.nowMs() - began < timeoutMs ? 'clean' : 'timeout'
   }
 
   /** Ends it now; unsent bytes are dropped. `error` is what `error` and `close` handlers get. */

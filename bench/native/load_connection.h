@@ -1,15 +1,7 @@
-/// Opening, sending and receiving on one connection of the load generator.
+/// Opening, sending and receiving on one connection of the load generator, over the transport included before.
 #pragma once
 
 #include "load_state.h"
-
-static inline void watch(Connection* connection, uint32_t interest) {
-  if (interest == connection->interest) return;
-  struct epoll_event event = {.events = interest, .data.ptr = connection};
-  int operation = connection->interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-  if (epoll_ctl(poller, operation, connection->fd, &event) != 0) failLoad("epoll_ctl: %s", strerror(errno));
-  connection->interest = interest;
-}
 
 /// Begins to connect, from 127.0.0.2, .3, … in turn of `source`, so that ports last for as many as we like.
 static inline void beginConnecting(Connection* connection, uint32_t source) {
@@ -27,11 +19,12 @@ static inline void beginConnecting(Connection* connection, uint32_t source) {
   connection->fd = fd;
   connection->interest = 0;
   connection->due = connection->sent = connection->received = 0;
+  transportOpen(connection);
 }
 
 static inline void failConnection(const Connection* connection, const char* what, int error) {
   failLoad("connection %u: %s after %llu bytes: %s", connection->number, what,
-           (unsigned long long)connection->received, error == 0 ? "closed by the server" : strerror(error));
+           (unsigned long long)connection->received, error == 0 ? "closed by the server" : transportError(error));
 }
 
 /// Sends what is due. Asks to hear of room when the kernel does not take all of it.
@@ -39,7 +32,7 @@ static inline void sendDue(Connection* connection) {
   while (connection->sent < connection->due) {
     uint64_t size = connection->due - connection->sent;
     if (size > patternLongestRun) size = patternLongestRun;
-    ssize_t sent = send(connection->fd, patternAt(connection->start, connection->sent), size, MSG_NOSIGNAL);
+    ssize_t sent = transportSend(connection, patternAt(connection->start, connection->sent), size);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) return watch(connection, EPOLLIN | EPOLLOUT);
     if (sent < 0) failConnection(connection, "send", errno);
@@ -50,7 +43,7 @@ static inline void sendDue(Connection* connection) {
 
 /// Takes what has come and compares every byte. Returns how many came.
 static inline size_t receiveEcho(Connection* connection) {
-  ssize_t size = recv(connection->fd, received, receiveSize, 0);
+  ssize_t size = transportReceive(connection, received, receiveSize);
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
   if (size <= 0) failConnection(connection, "receive", size == 0 ? 0 : errno);
   if (connection->received + (uint64_t)size > connection->sent)
@@ -76,7 +69,8 @@ static uint32_t openCount;
 
 static inline void handleFirstEcho(Connection* connection, uint32_t events) {
   if (connection->due == 0) connection->due = settings.bytes;
-  if (events & EPOLLOUT) sendDue(connection);
+  if (!transportReady(connection)) return;
+  if (events & EPOLLOUT || connection->sent < connection->due) sendDue(connection);
   if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && receiveEcho(connection) > 0 &&
       connection->received == connection->due)
     openCount++;

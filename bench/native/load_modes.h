@@ -58,7 +58,8 @@ static inline void beginNext(Connection* connection) {
 }
 
 static inline void handleConnect(Connection* connection, uint32_t events) {
-  if (events & EPOLLOUT) sendDue(connection);
+  if (!transportReady(connection)) return;
+  if (events & EPOLLOUT || connection->sent < connection->due) sendDue(connection);
   if (!(events & (EPOLLIN | EPOLLERR | EPOLLHUP)) || receiveEcho(connection) == 0) return;
   if (connection->received < connection->due) return;
   if (measuring) {
@@ -66,7 +67,7 @@ static inline void handleConnect(Connection* connection, uint32_t events) {
     measured.bytes += settings.bytes;
     histogramAdd(&measured.latency, now() - connection->begun);
   }
-  close(connection->fd);
+  transportClose(connection);
   beginNext(connection);
 }
 
@@ -82,15 +83,22 @@ static inline void runConnect(void) {
 static uint32_t ended;
 
 static inline void handleSink(Connection* connection, uint32_t events) {
+  if (!transportReady(connection)) return;
   if (events & EPOLLOUT) {
-    ssize_t sent = send(connection->fd, chargenText, settings.bytes, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN && errno != EINTR) failConnection(connection, "send", errno);
-    if (sent > 0 && measuring) measured.bytes += (uint64_t)sent;
-  } else if (recv(connection->fd, received, receiveSize, 0) != 0) {
-    failConnection(connection, "unexpected answer of a sink", errno);
+    if (sendingMore || connection->blocked) {
+      ssize_t sent = transportSend(connection, chargenText, settings.bytes);
+      if (sent < 0 && errno != EAGAIN && errno != EINTR) failConnection(connection, "send", errno);
+      if (sent > 0 && measuring) measured.bytes += (uint64_t)sent;
+    } else if (transportEnd(connection)) {
+      connection->saidEnd = true;
+      watch(connection, EPOLLIN);
+    }
   } else {
+    ssize_t size = transportReceive(connection, received, receiveSize);
+    if (size < 0 && errno == EAGAIN) return watch(connection, connection->saidEnd ? EPOLLIN : EPOLLOUT);
+    if (size != 0) failConnection(connection, "unexpected answer of a sink", errno);
     ended++;
-    close(connection->fd);
+    transportClose(connection);
   }
 }
 
@@ -99,12 +107,10 @@ static inline void runSink(void) {
     beginConnecting(&connections[i], 0);
     watch(&connections[i], EPOLLOUT);
   }
+  sendingMore = true;
   uint64_t begun = now();
   while (stillRunning(begun)) turn(handleSink, 100);
-  for (uint32_t i = 0; i < settings.connections; i++) {
-    shutdown(connections[i].fd, SHUT_WR);
-    watch(&connections[i], EPOLLIN);
-  }
+  sendingMore = false;
   // A server that closed with bytes unread would send a reset, and that fails above.
   while (ended < settings.connections) turn(handleSink, 100);
   report();
@@ -114,7 +120,9 @@ static inline void runSink(void) {
 
 static inline void handleSource(Connection* connection, uint32_t events) {
   (void)events;
-  ssize_t size = recv(connection->fd, received, receiveSize, 0);
+  if (!transportReady(connection)) return;
+  watch(connection, EPOLLIN);
+  ssize_t size = transportReceive(connection, received, receiveSize);
   if (size < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (size <= 0) failConnection(connection, "receive", size == 0 ? 0 : errno);
   if (chargenMatch(connection->received % chargenPeriod, received, (size_t)size) < (size_t)size)
@@ -127,7 +135,7 @@ static inline void handleSource(Connection* connection, uint32_t events) {
 static inline void runSource(void) {
   for (uint32_t i = 0; i < settings.connections; i++) {
     beginConnecting(&connections[i], 0);
-    watch(&connections[i], EPOLLIN);
+    watch(&connections[i], EPOLLIN | transportStart);
   }
   uint64_t begun = now();
   while (stillRunning(begun)) turn(handleSource, 100);

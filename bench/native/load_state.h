@@ -39,6 +39,11 @@ typedef struct {
   uint32_t interest;
   uint64_t begun;    // connect mode: when this connection was begun
   uint64_t* stamps;  // echo mode: when each message under way was sent, by number modulo depth
+  struct ssl_st* tls;
+  struct ssl_session_st* session;  // to be resumed next
+  bool mayResume;
+  bool blocked;  // the transport took less than it was given, and wants the same again
+  bool saidEnd;  // sink mode: to the server
 } Connection;
 
 /// Time and counts between two moments, the part that is reported.
@@ -67,6 +72,14 @@ __attribute__((format(printf, 1, 2), noreturn)) static void failLoad(const char*
   printf("{\"error\":\"%s\"}\n", text);
   fflush(stdout);
   _exit(1);
+}
+
+static inline void watch(Connection* connection, uint32_t interest) {
+  if (interest == connection->interest) return;
+  struct epoll_event event = {.events = interest, .data.ptr = connection};
+  int operation = connection->interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+  if (epoll_ctl(poller, operation, connection->fd, &event) != 0) failLoad("epoll_ctl: %s", strerror(errno));
+  connection->interest = interest;
 }
 
 static void readCpu(uint64_t* exact, uint64_t* schedstat, uint64_t* own) {

@@ -1,3 +1,4 @@
+import { yardsticksOf } from '../cases.js'
 import type { CaseResult, ServerResult } from '../results.js'
 import { number } from './format.js'
 
@@ -51,7 +52,7 @@ function row(server: ServerResult, top: number, x: (value: number) => number, be
   const { value, rounds, title } = server
   const middle = top + rowHeight / 2
   // What one gets without asking stands out from its variants.
-  const variant = /-(threads|duplex)$|^sluice-poll/.test(server.server) ? ' variant' : ''
+  const variant = /-(threads|duplex|limits)$|^sluice-poll/.test(server.server) ? ' variant' : ''
   const family = familyOf(server.server) + variant
   const hint = `${title}: ${number(value.median)} ${bench.unit} (${number(value.min)} to ${number(value.max)})`
   const bar = Math.max(1, x(value.median) - labels)
@@ -76,6 +77,7 @@ function whisker(from: number, to: number, y: number): string {
 // A notch above and below the bar at the value a target asks for.
 function targetMarks(server: ServerResult, x: (value: number) => number, y: number): string[] {
   return server.targets.map(({ against, atMost, met, ratio }) => {
+    if (atMost === undefined) return '' // of another quantity than the one drawn
     const base = against === undefined ? 1 : server.value.median / ratio
     const at = x(base * atMost)
     const reach = barHeight / 2 + 4
@@ -86,10 +88,11 @@ function targetMarks(server: ServerResult, x: (value: number) => number, y: numb
 }
 
 function limitLine(bench: CaseResult, x: (value: number) => number, bottom: number): string {
-  const limit = bench.servers.find(({ server }) => server === 'c-epoll')
-  if (limit === undefined || bench.kind === 'idle') return ''
+  const { c } = yardsticksOf(bench)
+  const limit = bench.servers.find(({ server }) => server === c)
+  if (limit === undefined || (bench.kind === 'idle' && bench.tls === undefined)) return ''
   const at = x(limit.value.median).toFixed(1)
-  return `<path class="limit" d="M${at} ${topMargin - 4}V${bottom}"/><text class="limit-name" x="${at}" y="9">C, epoll</text>`
+  return `<path class="limit" d="M${at} ${topMargin - 4}V${bottom}"/><text class="limit-name" x="${at}" y="9">${escapeHtml(bench.tls === undefined ? 'C, epoll' : 'C, OpenSSL')}</text>`
 }
 
 function gridLine(at: number, bottom: number, label: string): string {

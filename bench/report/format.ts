@@ -1,3 +1,4 @@
+import type { Yardstick } from '../cases.js'
 import type { TargetResult } from '../results.js'
 
 /** Three significant digits, without an exponent: 0.0874, 1.23, 45.6, 1 234. */
@@ -30,9 +31,22 @@ export function duration(microseconds: number): string {
 }
 
 /** "✓ ≤ 0.45× node:net" */
-export function shortTarget({ against, atMost, met }: TargetResult): string {
-  const limit = against === undefined ? number(atMost) : `${atMost.toFixed(2)}× ${againstName[against]}`
-  return `${met ? '✓' : '✗'} ≤ ${limit}`
+export function shortTarget(target: TargetResult): string {
+  const { against, atMost, met } = target
+  const of = against === undefined ? '' : `× ${againstName[against]}${atMost === undefined ? ' a second' : ''}`
+  const limit = against === undefined && atMost !== undefined ? `≤ ${number(atMost)}` : limitOf(target)
+  return `${met ? '✓' : '✗'} ${limit}${of}`
+}
+
+/** "≤ 0.45", or "≥ 1.40" */
+export function limitOf({ atMost, atLeast }: TargetResult): string {
+  return atMost === undefined ? `≥ ${atLeast.toFixed(2)}` : `≤ ${atMost.toFixed(2)}`
+}
+
+/** What the ratio of a target is of: "of node:net", or the unit of the case. */
+export function ratioOf({ against, atLeast }: TargetResult, unit: string): string {
+  if (against === undefined) return unit
+  return atLeast === undefined ? `of ${against}` : `of ${against}, a second`
 }
 
 /** "reached", or "missed", and by whom else. */
@@ -41,7 +55,20 @@ export function verdict({ met, cRatio }: TargetResult): string {
   return cRatio === undefined ? 'missed' : `missed, by C too: ${cRatio.toFixed(2)}`
 }
 
-const againstName = {
-  ...{ 'node:net': 'node:net', 'c-epoll': 'C', unlimited: 'no limits' },
-  ...{ 'Buffer.concat': 'Buffer.concat', bl: 'bl' },
+const againstName: Readonly<Record<Yardstick, string>> = {
+  'node:net': 'node:net',
+  'node:tls': 'node:tls',
+  'c-epoll': 'C',
+  'c-openssl': 'C',
+  unlimited: 'no limits',
+  'Buffer.concat': 'Buffer.concat',
+  bl: 'bl',
+  'unix-pair': 'a Unix socket',
+}
+
+/** How headings call a yardstick. */
+export const yardstickName: Readonly<Record<Yardstick, string>> = {
+  ...againstName,
+  'c-epoll': 'C epoll',
+  'c-openssl': 'C OpenSSL',
 }

@@ -1,6 +1,7 @@
+import { yardsticksOf } from '../cases.js'
 import { type CaseResult, defaultOf, type Report } from '../results.js'
 import { escapeHtml, familyOf, renderChart } from './chart.js'
-import { duration, grouped, number, percent, ratio, verdict } from './format.js'
+import { duration, grouped, limitOf, number, percent, ratio, ratioOf, verdict, yardstickName } from './format.js'
 import { style } from './style.js'
 import { describeMethod } from './table.js'
 
@@ -34,7 +35,7 @@ function renderHeader({ machine, started, complete }: Report): string {
     machine.cpu,
     `${machine.cores} cores${machine.virtual ? ', virtual' : ''}`,
     `${machine.system}, ${machine.architecture}`,
-    `Node ${machine.node}`,
+    `Node ${machine.node}${machine.openssl === undefined ? '' : `, OpenSSL ${machine.openssl}`}`,
     `sluice ${machine.sluice}`,
     started.slice(0, 16).replace('T', ' '),
   ]
@@ -61,14 +62,17 @@ function renderProblems({ problems }: Report): string {
 function renderTiles({ cases }: Report): string {
   const tiles = cases.flatMap((bench) => {
     const ours = defaultOf(bench)
+    const { node } = yardsticksOf(bench)
     if (bench.kind === 'idle' && ours !== undefined) {
-      const toNode = ours.ofNodeNet === undefined ? '' : ` · ${percent(ours.ofNodeNet)} of node:net’s`
-      return [tile(`${number(ours.value.median)} KiB`, 'an idle connection', `resident memory${toNode}`)]
+      const toNode = ours.ofNode === undefined ? '' : ` · ${percent(ours.ofNode)} of ${node}’s`
+      const name = bench.tls === undefined ? 'an idle connection' : 'an idle connection with TLS'
+      return [tile(`${number(ours.value.median)} KiB`, name, `resident memory${toNode}`)]
     }
-    if (bench.kind !== 'echo' || ours?.ofNodeNet === undefined) return []
-    const change = ours.ofNodeNet <= 1 ? `−${percent(1 - ours.ofNodeNet)}` : `+${percent(ours.ofNodeNet - 1)}`
-    const toC = ours.ofCEpoll === undefined ? '' : ` · ${`${percent(ours.ofCEpoll)} of C`.replace(/ /g, '\u00a0')}`
-    return [tile(change, caseName(bench), `against node:net${toC}`)]
+    const isTile = bench.kind === 'echo' || (bench.kind === 'connect' && bench.tls !== undefined)
+    if (!isTile || ours?.ofNode === undefined) return []
+    const change = ours.ofNode <= 1 ? `−${percent(1 - ours.ofNode)}` : `+${percent(ours.ofNode - 1)}`
+    const toC = ours.ofC === undefined ? '' : ` · ${`${percent(ours.ofC)} of C`.replace(/ /g, '\u00a0')}`
+    return [tile(change, caseName(bench), `against ${node}${toC}`)]
   })
   return tiles.length === 0 ? '' : `<div class="tiles">${tiles.join('')}</div>`
 }
@@ -77,12 +81,15 @@ function tile(figure: string, name: string, text: string): string {
   return `<div class="tile"><b>${escapeHtml(figure)}</b><span>${escapeHtml(name)}</span><small>${escapeHtml(text)}</small></div>`
 }
 
-/** "64 × 16 KiB" */
+/** "64 × 16 KiB", "TLS 64 × 16 KiB" */
 function caseName({ name }: CaseResult): string {
-  return name.replace(/x/g, ' × ').replace('KiB', ' KiB')
+  return name
+    .replace(/(?<=\d)x/g, ' × ')
+    .replace('KiB', ' KiB')
+    .replace(/^tls-/, 'TLS ')
 }
 
-const familyNames = { sluice: 'sluice', node: 'node:net', bun: 'Bun.listen', c: 'C: the limit' }
+const familyNames = { sluice: 'sluice', node: 'node:net, node:tls', bun: 'Bun.listen', c: 'C: the limit' }
 
 function renderKey({ cases }: Report): string {
   const families = new Set(cases.flatMap(({ servers }) => servers.map(({ server }) => familyOf(server))))
@@ -103,7 +110,9 @@ function renderCase(bench: CaseResult): string {
 }
 
 function renderFigures(bench: CaseResult): string {
-  const columns = ['server', 'median', 'min', 'max', 'of node:net', 'of C epoll', 'per second', 'p50', 'p99', 'p99.9']
+  const { node, c } = yardsticksOf(bench)
+  const of = [`of ${yardstickName[node]}`, `of ${yardstickName[c]}`]
+  const columns = ['server', 'median', 'min', 'max', ...of, 'per second', 'p50', 'p99', 'p99.9']
   const rows = bench.servers.map((server) => {
     const { value, latencyUs } = server
     const bulk = bench.kind === 'sink' || bench.kind === 'source'
@@ -114,8 +123,8 @@ function renderFigures(bench: CaseResult): string {
       number(value.median),
       number(value.min),
       number(value.max),
-      ratio(server.ofNodeNet),
-      ratio(server.ofCEpoll),
+      ratio(server.ofNode),
+      ratio(server.ofC),
       rate,
       ...latency,
     ]
@@ -131,9 +140,8 @@ function renderTargets({ cases }: Report): string {
   const rows = cases.flatMap((bench) =>
     bench.servers.flatMap((server) =>
       server.targets.map((target) => {
-        const against = target.against === undefined ? bench.unit : `of ${target.against}`
-        const [measured, atMost] = [target.ratio, target.atMost].map((value) => value.toFixed(2))
-        const cells = [caseName(bench), server.title, against, measured!, `≤ ${atMost}`].map(escapeHtml)
+        const [against, measured] = [ratioOf(target, bench.unit), target.ratio.toFixed(2)]
+        const cells = [caseName(bench), server.title, against, measured, limitOf(target)].map(escapeHtml)
         return [...cells, `<span class="${target.met ? 'met' : 'missed'}">${escapeHtml(verdict(target))}</span>`]
       }),
     ),
@@ -161,6 +169,7 @@ function renderMethod(report: Report): string {
     `CPU time: ${report.method.cpuClock}; all of its threads count, and so does what the kernel does on its behalf.`,
     'Each round measures every competitor once, in an order that changes from round to round; a round begins with connections that are open and warm.',
     'All servers do the same: write back what they read, and read no more while the peer does not take it.',
+    'With TLS: version 1.3, TLS_AES_128_GCM_SHA256, X25519, tickets, the server’s certificate verified by the clients.',
     ...report.unavailable.map(({ server, reason }) => `not measured: ${server}, ${reason}`),
   ]
   return `<section class="card"><h2>How it was measured</h2><ul>${lines.map((line) => `<li>${escapeHtml(line)}</li>`).join('')}</ul></section>

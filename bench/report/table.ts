@@ -1,5 +1,17 @@
+import { yardsticksOf } from '../cases.js'
 import { type CaseResult, defaultOf, type Report, type ServerResult } from '../results.js'
-import { duration, grouped, number, percent, ratio, shortTarget, verdict } from './format.js'
+import {
+  duration,
+  grouped,
+  limitOf,
+  number,
+  percent,
+  ratio,
+  ratioOf,
+  shortTarget,
+  verdict,
+  yardstickName,
+} from './format.js'
 
 /** The report for a terminal. */
 export function renderTable(report: Report): string {
@@ -27,7 +39,7 @@ export function describeMethod({ machine, method, started }: Report): string[] {
   const cores = method.serverCore === undefined ? 'not pinned' : describeCores(method.serverCore, method.loadCore!)
   return [
     `${machine.cpu}, ${machine.cores} cores${machine.virtual ? ' (virtual)' : ''}, ${machine.system} ${machine.architecture}, ` +
-      `Node ${machine.node}, sluice ${machine.sluice}, ${started.slice(0, 10)}` +
+      `Node ${machine.node}${machine.openssl === undefined ? '' : ` with OpenSSL ${machine.openssl}`}, sluice ${machine.sluice}, ${started.slice(0, 10)}` +
       (machine.systemCallNs === undefined ? '' : `; a system call takes ${Math.round(machine.systemCallNs)} ns`),
     `median of ${method.rounds} interleaved rounds of ${method.seconds} s; ${cores}; ` +
       `load generator ${method.load === 'native' ? 'in C' : 'in JavaScript'}, every byte compared`,
@@ -46,19 +58,22 @@ const perSecond = {
   source: 'throughput',
   idle: '',
   delay: 'messages/s',
+  storm: 'handshakes/s',
   filter: 'messages/s',
   queue: 'pieces/s',
+  pair: 'messages/s',
   total: 'throughput',
   shares: 'throughput',
 }
 
 function renderCase(bench: CaseResult): string {
+  const { node, c } = yardsticksOf(bench)
   const header = [
     '',
     bench.unit,
     'min … max',
-    'of node:net',
-    'of C epoll',
+    `of ${yardstickName[node]}`,
+    `of ${yardstickName[c]}`,
     perSecond[bench.kind],
     'p50',
     'p99',
@@ -77,8 +92,8 @@ function row({ kind }: CaseResult, server: ServerResult): string[] {
     `  ${server.title}`,
     number(value.median),
     `${number(value.min)} … ${number(value.max)}`,
-    ratio(server.ofNodeNet),
-    ratio(server.ofCEpoll),
+    ratio(server.ofNode),
+    ratio(server.ofC),
     kind === 'idle' ? '' : rate,
     latencyUs ? duration(latencyUs.p50) : '',
     latencyUs ? duration(latencyUs.p99) : '',
@@ -99,9 +114,8 @@ function renderTargets({ cases }: Report): string {
   const rows = cases.flatMap((bench) =>
     bench.servers.flatMap((server) =>
       server.targets.map((target) => {
-        const of = target.against === undefined ? bench.unit : `of ${target.against}`
-        const [reached, atMost] = [target.ratio, target.atMost].map((value) => value.toFixed(2))
-        return [`  ${bench.name}`, server.title, of, reached!, `≤ ${atMost}`, verdict(target)]
+        const [of, reached] = [ratioOf(target, bench.unit), target.ratio.toFixed(2)]
+        return [`  ${bench.name}`, server.title, of, reached, limitOf(target), verdict(target)]
       }),
     ),
   )
@@ -123,10 +137,10 @@ export function align(lines: readonly (readonly string[])[], left = [0, lines[0]
 export function renderGains(report: Report): string {
   const rows = report.cases.map(gain).filter((row) => row !== undefined)
   if (rows.length === 0) return ''
-  const header = ['', 'sluice', 'node:net', 'C, epoll', 'gained', 'of C', 'overhead gone', 'engine']
+  const header = ['', 'sluice', 'Node', 'C', 'gained', 'of C', 'overhead gone', 'engine']
   const explained = [
-    'gained: node:net takes that many times as much; of C: 100 % is as little as the C program takes;',
-    'overhead gone: how much of what node:net takes above the C program is saved.',
+    'Node: node:net, with TLS node:tls; gained: it takes that many times as much; of C: 100 % is as little as the C program',
+    'takes; overhead gone: how much of what Node takes above the C program is saved.',
   ]
   return [
     'What sluice gains on this machine',
@@ -136,22 +150,30 @@ export function renderGains(report: Report): string {
 }
 
 function gain(bench: CaseResult): string[] | undefined {
+  const yardsticks = yardsticksOf(bench)
   const [ours, node, c] = [
     defaultOf(bench),
-    ...['node:net', 'c-epoll'].map((id) => bench.servers.find(({ server }) => server === id)),
+    ...[yardsticks.node, yardsticks.c].map((id) => bench.servers.find(({ server }) => server === id)),
   ]
-  if (ours === undefined || node === undefined || !['echo', 'idle'].includes(bench.kind)) return undefined
+  const what = gained(bench)
+  if (ours === undefined || node === undefined || what === undefined) return undefined
   const unit = bench.kind === 'idle' ? 'KiB' : 'µs'
   const amount = (server: ServerResult | undefined) => (server ? `${number(server.value.median)} ${unit}` : '')
-  const { ofCEpoll, overheadGone } = ours
+  const { ofC, overheadGone } = ours
   return [
-    `  ${bench.kind === 'idle' ? 'memory of an idle connection' : `CPU of a message, ${bench.name}`}`,
+    `  ${what}`,
     amount(ours),
     amount(node),
     amount(c),
     `${(node.value.median / ours.value.median).toFixed(2)}×`,
-    ofCEpoll === undefined ? '' : percent(ofCEpoll),
+    ofC === undefined ? '' : percent(ofC),
     overheadGone === undefined ? '' : percent(overheadGone),
     ours.title.replace(/^sluice, /, ''),
   ]
+}
+
+function gained({ kind, name, tls }: CaseResult): string | undefined {
+  if (kind === 'echo') return `CPU of a message, ${name}`
+  if (kind === 'idle') return `memory of an idle connection${tls === undefined ? '' : ' with TLS'}`
+  return kind === 'connect' && tls !== undefined ? `CPU of a connection, ${name}` : undefined
 }

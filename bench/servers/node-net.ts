@@ -1,72 +1,7 @@
-// The competitor everyone has: node:net as its documentation says, with back-pressure.
-import { type AddressInfo, createServer, type Socket } from 'node:net'
-import { chargenChunk } from '../chargen.js'
-import { maskTransform } from './mask.js'
-import { announce, answerShares, serverOptions, sharedRate } from './service.js'
+// The competitor everyone has.
+import { type AddressInfo, createServer } from 'node:net'
+import { nodeService } from './node-services.js'
+import { announce, serverOptions } from './service.js'
 
-const chunk = chargenChunk()
-
-const services: Record<string, (socket: Socket) => void> = {
-  echo(socket) {
-    socket.on('data', (bytes) => {
-      if (!socket.write(bytes)) socket.pause()
-    })
-    socket.on('drain', () => socket.resume())
-  },
-  mask(socket) {
-    socket.pipe(maskTransform()).pipe(maskTransform()).pipe(socket)
-  },
-  discard(socket) {
-    socket.on('data', () => {})
-  },
-  chargen(socket) {
-    const fill = () => {
-      while (socket.write(chunk));
-    }
-    socket.on('drain', fill)
-    socket.resume()
-    fill()
-  },
-}
-
-// What a program does by itself, or with a package for it: a bucket that a timer fills, and a queue of those who wait.
-const sharing: Socket[] = []
-function shared(): (socket: Socket) => void {
-  const { bytesPerSecond, minShareBytes, tickMs } = sharedRate
-  const sent: number[] = []
-  const waiting: (() => void)[] = []
-  let level = 0
-  let filled = performance.now()
-  answerShares(() => [...sent])
-  setInterval(() => {
-    const now = performance.now()
-    level = Math.min(level + (bytesPerSecond * (now - filled)) / 1000, bytesPerSecond / 10)
-    filled = now
-    while (level >= minShareBytes && waiting.length > 0) {
-      level -= minShareBytes
-      waiting.shift()!()
-    }
-  }, tickMs)
-  return (socket) => {
-    const me = sharing.push(socket) - 1
-    sent[me] = 0
-    let position = 0
-    const send = () => {
-      const piece = chunk.subarray(position, Math.min(position + minShareBytes, chunk.length))
-      position = (position + piece.length) % chunk.length
-      sent[me] += piece.length
-      if (socket.write(piece)) waiting.push(send)
-      else socket.once('drain', () => waiting.push(send))
-    }
-    socket.on('data', () => {})
-    waiting.push(send)
-  }
-}
-if (serverOptions().service === 'shared') services.shared = shared()
-
-const serve = services[serverOptions().service]!
-const server = createServer({ noDelay: true }, (socket) => {
-  socket.on('error', () => {}) // a load generator that leaves may reset its connections
-  serve(socket)
-})
+const server = createServer({ noDelay: true }, nodeService(serverOptions().service))
 server.listen(0, '127.0.0.1', 4096, () => announce((server.address() as AddressInfo).port))

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 /** What all servers under test in JavaScript have in common: their options, their announcement, their answers. */
@@ -5,9 +6,12 @@ export interface ServerOptions {
   readonly service: 'echo' | 'discard' | 'chargen' | 'mask' | 'shared'
   readonly engine?: string
   readonly threads: number
+  readonly handshakeThreads: number
   readonly via: 'handlers' | 'duplex'
   /** Limits are there, and never reached. */
   readonly limited: boolean
+  /** PEM; undefined for plain TCP. */
+  readonly identity?: { readonly cert: Buffer; readonly key: Buffer }
 }
 
 /** Reads `--name value` pairs. They come from the runner alone, so nothing is checked. */
@@ -21,38 +25,46 @@ export function serverOptions(): ServerOptions {
     service: option('service', 'echo') as ServerOptions['service'],
     engine: option('engine', 'auto'),
     threads: Number(option('threads', '0')),
+    handshakeThreads: Number(option('handshake-threads', '0')),
     via: option('via', 'handlers') as ServerOptions['via'],
     limited: option('limits', 'none') === 'unreached',
+    identity: args.includes('--cert')
+      ? { cert: readFileSync(option('cert', '')), key: readFileSync(option('key', '')) }
+      : undefined,
   }
 }
 
 /** Of the service `shared`: bytes per second of all connections together, and the least that one of them sends. */
 export const sharedRate = { bytesPerSecond: 40_000_000, minShareBytes: 1024, tickMs: 10 }
 
-/** Answers what connections got of a shared rate; `bytesOf` tells what each has sent so far. */
-export function answerShares(bytesOf: () => number[]): void {
+/** Answers what `sharers` got of a shared rate; `bytesOf` tells what one has sent so far. */
+export function answerShares<Sharer>(sharers: readonly Sharer[], bytesOf: (sharer: Sharer) => number): void {
   let before: number[] = []
   let begun = 0
-  answers.sharers = () => ({ sharers: bytesOf().length })
+  const all = () => sharers.map(bytesOf)
+  answers.sharers = () => ({ sharers: sharers.length })
   answers['shares-start'] = () => {
-    before = bytesOf()
+    before = all()
     begun = performance.now()
     return {}
   }
   answers['shares-stop'] = () => {
     const seconds = (performance.now() - begun) / 1000
-    return { seconds, limit: sharedRate.bytesPerSecond, bytes: bytesOf().map((bytes, i) => bytes - (before[i] ?? 0)) }
+    return { seconds, limit: sharedRate.bytesPerSecond, bytes: all().map((bytes, i) => bytes - (before[i] ?? 0)) }
   }
 }
 
 /** Prints the line the runner waits for, and answers its questions until it goes away. */
-export function announce(port: number, further: Record<string, (...numbers: number[]) => object> = {}): void {
+export function announce(
+  port: number,
+  further: Record<string, (...numbers: number[]) => object | Promise<object>> = {},
+): void {
   const all = { ...answers, ...further }
   tell({ port, pid: process.pid })
   process.stdin.on('data', (bytes) => {
     for (const question of String(bytes).trim().split('\n')) {
       const [name, ...numbers] = question.split(' ')
-      tell(all[name!]!(...numbers.map(Number)))
+      void Promise.resolve(all[name!]!(...numbers.map(Number))).then(tell)
     }
   })
   process.stdin.on('end', () => process.exit(0))
@@ -60,7 +72,7 @@ export function announce(port: number, further: Record<string, (...numbers: numb
 
 type Collector = { gc?: () => void; Bun?: { gc(force: boolean): void } }
 
-const answers: Record<string, (...numbers: number[]) => object> = {
+const answers: Record<string, (...numbers: number[]) => object | Promise<object>> = {
   cpu() {
     const { user, system } = process.cpuUsage()
     return { cpuNs: (user + system) * 1000 }

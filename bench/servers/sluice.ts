@@ -14,7 +14,7 @@ import { chargenChunk } from '../chargen.js'
 import { maskInPlace, maskTransform } from './mask.js'
 import { announce, answerShares, serverOptions, sharedRate } from './service.js'
 
-const { service, engine, threads, via, limited } = serverOptions()
+const { service, engine, threads, handshakeThreads, via, limited, identity: tls } = serverOptions()
 const chunk = chargenChunk()
 
 const echo: ConnectionHandlers = {
@@ -80,7 +80,7 @@ function serveDuplex(connection: Connection): void {
 // process > listener > connection, as one would have them.
 function limits(): ConnectionOptions {
   if (service === 'shared') {
-    answerShares(() => sharing.map((connection) => connection.stats().bytesWritten))
+    answerShares(sharing, (connection) => connection.stats().bytesWritten)
     const { bytesPerSecond, tickMs, minShareBytes } = sharedRate
     const rate = RateLimit.bytesPerSecond({ write: bytesPerSecond }, { tickMs })
     return { rateLimitGroup: new RateLimitGroup({ limit: rate, minShareBytes }), highWaterBytes: 65_536 }
@@ -98,10 +98,10 @@ const mask: FilterFunction = (source, destination, limitBytes) => {
 const masked: Filter = { input: mask, output: mask }
 
 async function main(): Promise<void> {
-  const runtime = new Runtime({ engine: engine as 'auto', threads })
+  const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
   const filters = service === 'mask' && via === 'handlers' ? () => masked : undefined
-  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, filters, ...limits() }
+  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, ...limits() }
   const listener = await runtime.listen(options, handlers)
   announce((listener.address as { port: number }).port)
 }

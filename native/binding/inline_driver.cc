@@ -48,8 +48,11 @@ std::unique_ptr<InlineDriver> InlineDriver::create(uv_loop_t* uv, std::unique_pt
       return nullptr;
     }
     self->polls_ = true;
-    uv_poll_start(&self->poll_, UV_READABLE,
-                  [](uv_poll_t* handle, int, int) { static_cast<InlineDriver*>(handle->data)->tick(); });
+    uv_poll_start(&self->poll_, UV_READABLE, [](uv_poll_t* handle, int, int) {
+      // What was left over has a turn of its own in this round of the event loop.
+      auto* driver = static_cast<InlineDriver*>(handle->data);
+      driver->tick(!driver->loop_->work());
+    });
     own(self->poll_);
   }
   if (self->features_.wakeStyle == WakeStyle::thread) {
@@ -60,12 +63,12 @@ std::unique_ptr<InlineDriver> InlineDriver::create(uv_loop_t* uv, std::unique_pt
   return driver;
 }
 
-void InlineDriver::tick() {
+void InlineDriver::tick(bool withHandshakes) {
   if (closing_ || ticking_) return;
   ticking_ = true;
   caller_.setInTurn(true);
   for (int returns = 0; returns < maxReturns; returns++) {
-    const uint32_t events = collectAndDeliver();
+    const uint32_t events = collectAndDeliver(withHandshakes && returns == 0);
     if (closing_ || events == 0 || events > lonelyEvents || !features_.batchedSubmission) break;
     loop_->engine().submit();
     loop_->engine().settle();
@@ -80,13 +83,13 @@ void InlineDriver::tick() {
 }
 
 // Returns how many events there were.
-uint32_t InlineDriver::collectAndDeliver() {
+uint32_t InlineDriver::collectAndDeliver(bool withHandshakes) {
   const Deadline deadline = features_.virtualClock ? Deadline::never() : Deadline::now();
   uint32_t handled = 0;
   for (int round = 0; round < maxRounds && !closing_; round++) {
     const auto collected = loop_->collect(deadline);
     SLUICE_ASSERT(collected);
-    network_.serveWaiting();
+    network_.serveWaiting(withHandshakes && round == 0);
     const uint32_t events = frame_->count;
     if (events == 0) break;
     handled += events;

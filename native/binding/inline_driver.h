@@ -24,8 +24,8 @@ class InlineDriver final : public Driver {
  private:
   InlineDriver(std::unique_ptr<Loop> loop, BatchCaller& caller);
 
-  void tick();
-  uint32_t collectAndDeliver();
+  void tick(bool withHandshakes = true);
+  uint32_t collectAndDeliver(bool withHandshakes);
   void deliver();
   void applyStaged();
   void schedule();

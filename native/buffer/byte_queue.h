@@ -26,6 +26,7 @@ class ByteQueue {
     engine,     // id: offset of received bytes, see Engine::keep
     reference,  // id: reference slot of JavaScript
     file,       // the same; its bytes are not in memory
+    wire,       // id: a block of ciphertext, see WireBlocks
   };
 
   struct FilePart {

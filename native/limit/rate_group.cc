@@ -42,6 +42,7 @@ RateGroup::RateGroup(const RateLimit& limit, int64_t minShare, std::shared_ptr<R
   for (const Direction direction : directions) {
     flow(direction).filled = limit.of(direction).rate;
     lane(direction).wanted = rateLimitMax;
+    if (parent_) lane(direction).servedTick = parent_->tick() - 2;  // it comes new
     shareOut(direction);
   }
 }
@@ -65,12 +66,16 @@ void RateGroup::advance(TimeMs now) {
   for (const Direction direction : directions) {
     Flow& flow = this->flow(direction);
     const int64_t level = flow.level();
-    // Something was left, and nobody waits for it.
-    if (flow.scarce && flow.waiting.empty() && token_level::spent(level, flow.granted) >= threshold())
-      endScarcity(direction);
+    // Something was left, and nobody waits for it; several times in a row, as a loop that was held up looks the same once.
+    constexpr uint32_t calmTicks = 4;
+    const bool calm = flow.waiting.empty() && token_level::spent(level, flow.granted) >= threshold();
+    flow.calm = calm ? flow.calm + 1 : 0;
+    if (flow.scarce && flow.calm >= calmTicks) endScarcity(direction);
     fill(direction, token_level::refilled(level, limit_.of(direction), ticks));
     flow.granted = 0;
-    flow.activeBefore = flow.active.exchange(0, std::memory_order_relaxed);
+    // Likewise those who were active are forgotten little by little.
+    const uint32_t fewer = flow.activeBefore - std::min(flow.activeBefore, flow.activeBefore / 8 + 1);
+    flow.activeBefore = std::max(fewer, flow.active.exchange(0, std::memory_order_relaxed));
     const int64_t moved = flow.moved.load(std::memory_order_relaxed);
     if (moved > flow.metered) flow.meter.add(tickEnd - 1, static_cast<uint64_t>(moved - flow.metered));
     flow.metered = moved;
@@ -132,10 +137,12 @@ void RateGroup::wait(RateLane& lane, Direction direction, int64_t promised, int6
   Flow& flow = this->flow(direction);
   expire(lane);
   if (lane.grant > promised) takeBack(lane, direction, lane.grant - promised);
-  // Who was quiet may be one small part behind the others, no more: it comes first, and has saved up nothing.
-  const int64_t behind = flow.least - threshold();
+  // Who was quiet, or is new, may be one small part behind what all had by now, no more: it comes first, and has saved up
+  // nothing. Who was served lately keeps its place.
+  const bool quiet = lane.scarcity != flow.scarcity || tick() - lane.servedTick.load(std::memory_order_relaxed) > 1;
+  const int64_t behind = (quiet ? std::max(flow.least, flow.common) : flow.least) - threshold();
   lane.had = lane.scarcity == flow.scarcity ? std::max(lane.had, behind) : behind;
-  lane.had = sum(lane.had, beyond);
+  lane.had = std::min(sum(lane.had, beyond), sum(std::max(flow.least, flow.common), flow.mostLead));
   lane.scarcity = flow.scarcity;
   flow.waiting.add(lane);
   flow.scarce = true;
@@ -166,19 +173,32 @@ void RateGroup::charge(RateLane& lane, Direction direction, int64_t bytes) {
   if (waiting) flow.waiting.add(lane);
 }
 
+// Who got much while few were active is not to wait until thousands have had as much: nobody is more than a few parts
+// ahead. Looked at anew only when parts have become much smaller.
+void RateGroup::boundLeads(Direction direction, uint32_t sharers) {
+  constexpr int64_t mostParts = 8;
+  Flow& flow = this->flow(direction);
+  const int64_t part = std::max(threshold(), limit_.of(direction).rate / sharers);
+  const int64_t most = part > rateLimitMax / mostParts ? rateLimitMax : mostParts * part;
+  if (most < flow.mostLead / 2) flow.waiting.bound(sum(std::max(flow.least, flow.common), most));
+  else if (most <= flow.mostLead) return;
+  flow.mostLead = most;
+}
+
 void RateGroup::deal(Direction direction) {
   Flow& flow = this->flow(direction);
   int64_t left = flow.waiting.empty() ? 0 : usable(direction);
   if (left >= threshold()) {
     // At the first deal of a tick those who always want more are all here.
     if (flow.dealtTick != tick()) flow.least = std::max(flow.least, flow.waiting.first().had);
-    flow.dealtTick = tick();
     // Those who are active and do not wait now will ask again in this tick: theirs is kept for them. `fair` is what each
     // would have had if all of it was dealt out so that all had the same.
     const uint32_t waiting = flow.waiting.size();
     const uint32_t sharers = std::max({waiting, flow.activeBefore, flow.active.load(std::memory_order_relaxed)});
     const __int128 together = flow.waiting.hadTogether() + __int128{sharers - waiting} * flow.least;
     const auto fair = static_cast<int64_t>(std::min<__int128>((left + together) / sharers, rateLimitMax));
+    if (flow.dealtTick != tick()) boundLeads(direction, sharers);
+    flow.dealtTick = tick();
     const int64_t crumb = std::max(threshold(), left / sharers);
     for (bool first = true; !flow.waiting.empty() && left > 0; first = false) {
       RateLane& lane = flow.waiting.first();
@@ -191,6 +211,7 @@ void RateGroup::deal(Direction direction) {
       expire(lane);
       lane.grant += given;
       lane.had = sum(lane.had, given);
+      flow.common = std::max(flow.common, std::min(fair, lane.had));
       flow.granted += given;
       lane.node->granted(direction);
       left = usable(direction);

@@ -62,18 +62,16 @@ struct RateGroupStats {
 /// When somebody finds nothing, the group becomes *scarce*: from then on members wait in a queue, and what there is goes
 /// to those who had least so far, first come, first served among equals, in parts of at least minShare. So parts are
 /// equal over time (D7), whatever the order of events, and whoever moved more than its part waits until the others have
-/// caught up. Only those count who are active (LE-24): a part that somebody cannot use goes to the others at once where
-/// that is known, else with the next tick, and who has been quiet is taken to have had as much as the one that had least,
-/// and nothing less: a small reply does not wait behind bulk, and nobody saves up. A tick that ends with something left
-/// ends the scarcity.
+/// caught up, by a few parts at the most. Only those count who are active (LE-24): a part that somebody cannot use goes to
+/// the others at once where that is known, else with the next tick. Who was quiet, or is new, begins one small part
+/// behind where the others are: a small reply does not wait behind bulk, and nobody saves up. A few ticks in a row that
+/// end with something left end the scarcity.
 ///
 /// A group of a scarce parent waits in its queue as a connection does, and deals on what it is granted.
 ///
 /// Threads: any, for everything. Members and groups may go in any order: each holds those above it.
 class RateGroup final : public RateNode, public std::enable_shared_from_this<RateGroup> {
  public:
-  static constexpr int64_t defaultMinShare = 64;  // LE-25
-
   /// `limit` is valid. `parent` may be null.
   static std::shared_ptr<RateGroup> create(const RateLimit& limit, int64_t minShare,
                                            std::shared_ptr<RateGroup> parent, TimeMs now);
@@ -119,12 +117,15 @@ class RateGroup final : public RateNode, public std::enable_shared_from_this<Rat
     std::atomic<uint32_t> active{0};  // members that moved something in this tick
     // Under the lock:
     RateQueue waiting;
-    int64_t least = 0;  // nobody counts as having had less, but for one part of minShare
+    int64_t least = 0;                // nobody counts as having had less, but for one part of minShare
+    int64_t common = 0;               // what those who always want more have had, or soon will
+    int64_t mostLead = rateLimitMax;  // how far anybody may be ahead of that
     uint32_t dealtTick = 0;
     int64_t granted = 0;  // in this tick, and not used yet
     int64_t resetAt = 0;  // `moved` at the last reset of the totals
     int64_t metered = 0;  // `moved` when the meter looked
     uint32_t activeBefore = 0;
+    uint32_t calm = 0;      // refills in a row that found nobody waiting, and something left
     uint32_t scarcity = 0;  // how many have ended
     RateMeter meter;
 
@@ -154,6 +155,7 @@ class RateGroup final : public RateNode, public std::enable_shared_from_this<Rat
   void takeBack(RateLane& lane, Direction direction, int64_t bytes);
   void charge(RateLane& lane, Direction direction, int64_t bytes);
   void expire(RateLane& lane);
+  void boundLeads(Direction direction, uint32_t sharers);
   void endScarcity(Direction direction);
   void askParent(Direction direction);
   void handBack(Direction direction);

@@ -1,5 +1,7 @@
 #include "limit/rate_lane.h"
 
+#include <algorithm>
+
 namespace sluice {
 
 void RateQueue::add(RateLane& lane) {
@@ -18,6 +20,17 @@ void RateQueue::remove(RateLane& lane) {
   if (&last == &lane) return;
   if (place > 0 && before(last, *lanes_[(place - 1) / 2])) rise(last, place);
   else sink(last, place);
+}
+
+// Keeps the order, but that equals go by their turn; so the heap is made anew.
+void RateQueue::bound(int64_t most) {
+  hadTogether_ = 0;
+  for (size_t place = 0; place < lanes_.size(); ++place) {
+    RateLane& lane = *lanes_[place];
+    lane.had = std::min(lane.had, most);
+    hadTogether_ += lane.had;
+  }
+  for (size_t place = lanes_.size() / 2; place-- > 0;) sink(*lanes_[place], place);
 }
 
 void RateQueue::put(RateLane& lane, size_t place) {

@@ -38,6 +38,8 @@ class RateQueue {
 
   void add(RateLane& lane);
   void remove(RateLane& lane);
+  /// Lets nobody count as having had more.
+  void bound(int64_t most);
 
  private:
   static bool before(const RateLane& a, const RateLane& b) {

@@ -6,10 +6,6 @@
 
 namespace sluice {
 
-namespace {
-constexpr int64_t mostTurnsOwed = 8;
-}  // namespace
-
 // ---- the mailbox
 
 void RateMailbox::put(const Note& note) {
@@ -44,7 +40,7 @@ RateMember::RateMember(std::shared_ptr<RateGroup> group, RateMailbox& mailbox, u
   SLUICE_ASSERT(parent_);
   std::lock_guard lock(parent_->tree_->mutex);
   parent_->advanceAll(now);
-  for (const Direction direction : directions) lane(direction).servedTick = parent_->tick() - 1;
+  for (const Direction direction : directions) lane(direction).servedTick = parent_->tick() - 2;
   parent_->joined();
 }
 
@@ -114,16 +110,13 @@ int64_t RateMember::usual(Direction direction) const {
   return bytes;
 }
 
-// What it took of this tick beyond its part, before anything was scarce: a few turns' worth at the most. Who had a whole
-// burst to itself should not have to wait until thousands have had as much.
+// What it took of this tick beyond its part, before anything was scarce.
 int64_t RateMember::takenBeyond(Direction direction) {
-  const RateGroup::Flow& flow = parent_->flow(direction);
   int64_t& moved = movedInTick_[static_cast<int>(direction)];
   const bool current = lane(direction).servedTick.load(std::memory_order_relaxed) == parent_->tick();
-  const int64_t part = std::max(parent_->threshold(), flow.share.load(std::memory_order_relaxed));
-  const int64_t beyond = current ? moved - part : 0;
+  const int64_t beyond = current ? moved - parent_->flow(direction).share.load(std::memory_order_relaxed) : 0;
   moved = 0;
-  return std::clamp<int64_t>(beyond, 0, part > rateLimitMax / mostTurnsOwed ? rateLimitMax : mostTurnsOwed * part);
+  return std::max<int64_t>(0, beyond);
 }
 
 void RateMember::spend(Direction direction, int64_t bytes) {

@@ -1,5 +1,7 @@
 #include "loop/io_thread.h"
 
+#include "base/thread_exit.h"
+
 namespace sluice {
 
 IoThread::IoThread(Loop& loop, const Hooks& hooks) : loop_(loop), hooks_(hooks) {
@@ -8,6 +10,7 @@ IoThread::IoThread(Loop& loop, const Hooks& hooks) : loop_(loop), hooks_(hooks) 
 
 void IoThread::start() {
   thread_ = std::thread([this] { run(); });
+  ThreadExit::add(this, [](void* self) { static_cast<IoThread*>(self)->stop(); });
 }
 
 void IoThread::stop() {
@@ -18,6 +21,7 @@ void IoThread::stop() {
   }
   wake();
   thread_.join();
+  ThreadExit::remove(this);
 }
 
 std::unique_ptr<OpBatch> IoThread::newBatch() {

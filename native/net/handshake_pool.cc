@@ -1,19 +1,28 @@
 #include "net/handshake_pool.h"
 
+#include "base/thread_exit.h"
+
 namespace sluice {
 
 HandshakePool::HandshakePool(uint32_t threads, void (*done)(void*), void* context)
     : done_(done), context_(context) {
   for (uint32_t i = 0; i < threads; i++) threads_.emplace_back([this] { run(); });
+  ThreadExit::add(this, [](void* self) { static_cast<HandshakePool*>(self)->stop(); });
 }
 
 HandshakePool::~HandshakePool() {
+  ThreadExit::remove(this);
+  stop();
+}
+
+void HandshakePool::stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   filled_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void HandshakePool::submit(Slot slot, uint32_t tag, TlsSession& session) {
@@ -39,6 +48,8 @@ void HandshakePool::run() {
     jobs_.pop_front();
     lock.unlock();
     job.status = job.session->handshake();
+    // Where cores are short, the event loop has waited for a millisecond by now.
+    std::this_thread::yield();
     lock.lock();
     finished_.push_back(job);
     if (finished_.size() > 1) continue;

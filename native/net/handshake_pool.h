@@ -37,6 +37,7 @@ class HandshakePool {
 
  private:
   void run();
+  void stop();
 
   void (*const done_)(void*);
   void* const context_;

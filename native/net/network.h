@@ -12,6 +12,7 @@
 #include "net/handshake_pool.h"
 #include "net/listener.h"
 #include "net/pair_sockets.h"
+#include "net/wire_blocks.h"
 
 namespace sluice {
 
@@ -66,9 +67,9 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
 
   /// Closes everything at once, for shutdown. Events still come.
   void destroyAll();
-  /// To be called after collect(): serves listeners whose gates have opened, and connections whose groups have granted
-  /// them something.
-  void serveWaiting();
+  /// To be called after collect(): serves listeners whose gates have opened, connections whose groups have granted them
+  /// something, and some of the handshakes that can go on.
+  void serveWaiting(bool withHandshakes = true);
 
   void onCompletion(const Completion& completion) override;
   void onTimer(Timer& timer) override;
@@ -162,6 +163,11 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
     size_t take(std::span<const uint8_t> bytes) override;
     Connection* connection = nullptr;  // whose session is being called
     std::vector<uint8_t> scratch;      // ciphertext on its way to the engine
+    // Set while one record is written and nothing behind it: it goes to the engine from where OpenSSL has it.
+    bool direct = false;
+    Slot slot = 0;  // of the connection, while `direct`
+    bool sent = false;
+    Error failure;
 
    private:
     Network& network_;
@@ -190,7 +196,8 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void encryptStaged(Slot slot, Connection& connection);
   void encryptQueued(Slot slot, Connection& connection);
   bool encryptOnce(Slot slot, Connection& connection);
-  bool encrypt(Slot slot, Connection& connection, std::span<const uint8_t> bytes, size_t& taken);
+  bool encrypt(Slot slot, Connection& connection, std::span<const uint8_t> bytes, size_t& taken, bool last = false);
+  bool noteDirect(Slot slot, Connection& connection);
   bool sendWire(Slot slot, Connection& connection);
   bool sayGoodbye(Slot slot, Connection& connection);
   void countEncrypted(Slot slot, Connection& connection);
@@ -252,6 +259,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   uint32_t openConnections_ = 0;
   PairSockets pairs_{loop_, *this, *this};
   WireOut wireOut_{*this};
+  WireBlocks wireBlocks_;
   std::vector<uint8_t> gathered_;                     // small writes on their way into one record
   std::vector<std::pair<Slot, uint32_t>> readable_;   // sessions with plaintext that found no room, or was resumed
   std::deque<std::pair<Slot, uint32_t>> handshakes_;  // those that can go on

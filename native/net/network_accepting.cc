@@ -140,9 +140,9 @@ void Network::gateWanted() {
   if (!gateWanted_.exchange(true)) wakeLoop_(wakeContext_);
 }
 
-void Network::serveWaiting() {
+void Network::serveWaiting(bool withHandshakes) {
   if (pool_) takeBackHandshakes();
-  if (!handshakes_.empty()) serveHandshakes();
+  if (!handshakes_.empty() && (withHandshakes || pool_)) serveHandshakes();
   if (!rateMail_.empty()) takeGrants();
   if (!sendingLater_.empty()) takeTurns();
   std::vector<Listener*> yielding;

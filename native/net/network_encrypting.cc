@@ -3,6 +3,7 @@
 //   staged writes ─▶ topmost session ─▶ … ─▶ lowest session ─▶ scratch ─▶ engine
 //           └─ what the wire has no room for ─▶ TlsLayer::plain    └─ what it does not take ─▶ the connection's queue
 #include <algorithm>
+#include <cstring>
 
 #include "net/network.h"
 
@@ -11,8 +12,9 @@ namespace sluice {
 namespace {
 // So much ciphertext may wait in a connection's queue before its plaintext waits instead; and so much is made before it is
 // sent, so that it is still in the processor's cache.
-constexpr size_t maxWireBytes = 256 * 1024;
+constexpr size_t maxWireBytes = 128 * 1024;
 constexpr size_t scratchBytes = 128 * 1024;
+constexpr size_t minBlockedBytes = 8 * 1024;
 constexpr size_t maxPieceBytes = 64 * 1024;
 // Writes smaller than this share a record.
 constexpr size_t gatherBytes = 4096;
@@ -23,10 +25,31 @@ size_t Network::WireOut::take(std::span<const uint8_t> bytes) {
   Connection& to = *connection;
   if (network_.defers_ || to.queue || to.sending || to.limit) {
     if (to.queue && to.queue->sizeBytes() >= maxWireBytes) return 0;
-    network_.queueOf(to).append(bytes.data(), static_cast<uint32_t>(bytes.size()));
-    return bytes.size();
+    ByteQueue& queue = network_.queueOf(to);
+    const auto size = static_cast<uint32_t>(bytes.size());
+    if (size < minBlockedBytes || size > WireBlocks::blockBytes) {
+      queue.append(bytes.data(), size);
+    } else {
+      const uint32_t block = network_.wireBlocks_.take();
+      std::memcpy(network_.wireBlocks_.at(block), bytes.data(), size);
+      queue.appendBorrowed(network_.wireBlocks_.at(block), size, ByteQueue::Owner::wire, block);
+    }
+    return size;
   }
   if (scratch.size() >= scratchBytes) return 0;
+  if (direct && scratch.empty()) {
+    sent = true;
+    if (failure) return bytes.size();
+    const iovec piece{const_cast<uint8_t*>(bytes.data()), bytes.size()};
+    const SendResult result = network_.send(slot, &piece, 1);
+    failure = result.error;
+    to.sending = result.waiting;
+    if (!failure && result.taken < bytes.size()) {
+      const auto rest = bytes.subspan(result.taken);
+      network_.queueOf(to).append(rest.data(), static_cast<uint32_t>(rest.size()));
+    }
+    return bytes.size();
+  }
   scratch.insert(scratch.end(), bytes.begin(), bytes.end());
   return bytes.size();
 }
@@ -67,21 +90,41 @@ bool Network::sendWire(Slot slot, Connection& connection) {
       return false;
     }
     connection.sending = result.waiting;
-    if (connection.timers && connection.queue) armTimers(slot, connection);
   }
+  if (connection.timers && connection.queue) armTimers(slot, connection);
   return connection.live();
 }
 
-// Encrypts as far as the wire has room. False when it has none, or the session has failed.
-bool Network::encrypt(Slot slot, Connection& connection, std::span<const uint8_t> bytes, size_t& taken) {
+// After a record that may have gone to the engine at once. False when the connection is no more for that.
+bool Network::noteDirect(Slot slot, Connection& connection) {
+  wireOut_.direct = false;
+  if (!wireOut_.sent) return true;
+  wireOut_.sent = false;
+  const Error failure = wireOut_.failure;
+  wireOut_.failure = {};
+  if (failure) {
+    onSendFailed(slot, connection, failure);
+    return false;
+  }
+  countEncrypted(slot, connection);
+  return true;
+}
+
+// Encrypts as far as the wire has room. False when it has none, or the session has failed. `last`: the caller has nothing
+// more to send behind it.
+bool Network::encrypt(Slot slot, Connection& connection, std::span<const uint8_t> bytes, size_t& taken, bool last) {
   taken = 0;
   TlsSession& session = connection.tls->session();
   while (taken < bytes.size() || session.wantsOutput()) {
     size_t now = 0;
     const auto piece = bytes.subspan(taken, std::min(bytes.size() - taken, maxPieceBytes));
+    // Several records leave together.
+    wireOut_.direct = last && bytes.size() <= session.recordBytes();
+    wireOut_.slot = slot;
     const TlsStatus status = session.wantsOutput() ? session.flush() : session.write(piece, now);
     taken += now;
     connection.tls->unsentBytes += now;
+    if (!noteDirect(slot, connection)) return false;
     if (status == TlsStatus::failed) {
       failSecure(slot, connection, session.takeError());
       return false;
@@ -112,12 +155,12 @@ void Network::encryptStaged(Slot slot, Connection& connection) {
       }
       size_t taken = 0;
       if (!gathered_.empty()) {
-        room = encrypt(slot, connection, gathered_, taken);
+        room = encrypt(slot, connection, gathered_, taken, bytes.empty() && index < 0);
         done += taken;
         gathered_.clear();
       }
       if (room && !bytes.empty()) {
-        room = encrypt(slot, connection, bytes, taken);
+        room = encrypt(slot, connection, bytes, taken, index < 0);
         done += taken;
       }
     }

@@ -320,6 +320,7 @@ ByteQueue& Network::queueOf(Connection& connection) {
 
 void Network::releasePiece(ByteQueue::Owner owner, uint32_t id) {
   if (owner == ByteQueue::Owner::engine) engine_.giveBack(id);
+  else if (owner == ByteQueue::Owner::wire) wireBlocks_.giveBack(id);
   else loop_.emit(EventType::released, 0, id);
 }
 

@@ -54,7 +54,10 @@ void TlsCallbacks::installPsk(SSL* ssl, const TlsPolicy& policy) {
   SSL_set_psk_server_callback(ssl, policy.psks.empty() ? nullptr : &TlsCallbacks::serverPsk);
 }
 
-void TlsCallbacks::attach(SSL* ssl, TlsSession* session) { SSL_set_app_data(ssl, session); }
+void TlsCallbacks::attach(SSL* ssl, TlsSession* session) {
+  SSL_set_app_data(ssl, session);
+  SSL_set_msg_callback_arg(ssl, session);  // it is called several times per record, and looking it up has its price
+}
 TlsSession* TlsCallbacks::sessionOf(const SSL* ssl) { return static_cast<TlsSession*>(SSL_get_app_data(ssl)); }
 
 int TlsCallbacks::verify(int isFine, X509_STORE_CTX* store) {
@@ -165,9 +168,9 @@ void TlsCallbacks::keylog(const SSL* ssl, const char* line) {
   if (session != nullptr && session->policy_->keylog != nullptr) session->policy_->keylog->line(line);
 }
 
-void TlsCallbacks::message(int sent, int /*version*/, int contentType, const void* bytes, size_t size, SSL* ssl,
-                           void*) {
-  TlsSession* session = sessionOf(ssl);
+void TlsCallbacks::message(int sent, int /*version*/, int contentType, const void* bytes, size_t size, SSL*,
+                           void* own) {
+  auto* session = static_cast<TlsSession*>(own);
   if (session != nullptr && size > 0)
     session->onMessage(sent != 0, contentType, static_cast<const uint8_t*>(bytes)[0]);
 }

@@ -19,6 +19,12 @@ namespace {
 
 // OpenSSL asks for a buffer also when all it does is to send what it has encrypted already. It does not look into it.
 constexpr uint8_t noPlaintext[1] = {};
+constexpr size_t largestRecord = SSL3_RT_HEADER_LENGTH + SSL3_RT_MAX_ENCRYPTED_LENGTH;
+
+// Mostly there is nothing to clear, and looking is cheaper: OpenSSL walks through all its slots.
+void clearErrors() {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
 
 TlsError closedError() {
   return {TlsFailure::closed, TlsStage::write, "", "", "this end has said that it writes no more"};
@@ -32,7 +38,7 @@ TlsSession::~TlsSession() {
   if (!failed_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   TlsCallbacks::attach(ssl_, nullptr);
   SSL_free(ssl_);
-  ERR_clear_error();
+  clearErrors();
 }
 
 // ── Ciphertext ──
@@ -97,13 +103,13 @@ size_t TlsSession::writeWire(const uint8_t* from, size_t size) {
 TlsStatus TlsSession::handshake() {
   if (failed_) return TlsStatus::failed;
   if (handshakeDone_) return TlsStatus::ok;
-  ERR_clear_error();
+  clearErrors();
   const int result = SSL_do_handshake(ssl_);
   if (result != 1) return finish(Action::handshake, result);
   handshakeDone_ = true;
   blocked_ = false;
   isTls13_ = SSL_version(ssl_) >= TLS1_3_VERSION;
-  ERR_clear_error();
+  clearErrors();
   return TlsStatus::ok;
 }
 
@@ -112,8 +118,9 @@ TlsStatus TlsSession::read(std::span<uint8_t> into, size_t& got) {
   if (failed_) return TlsStatus::failed;
   SLUICE_ASSERT(handshakeDone_ && !into.empty());
   if (peerEnded_) return TlsStatus::ended;
-  ERR_clear_error();
+  clearErrors();
   while (got < into.size()) {
+    keepBuffersFor(unreadWireBytes() > largestRecord);
     const uint32_t recordsBefore = dataRecordsRead_;
     size_t size = 0;
     const int result = SSL_read_ex(ssl_, into.data() + got, into.size() - got, &size);
@@ -150,11 +157,12 @@ TlsStatus TlsSession::write(std::span<const uint8_t> bytes, size_t& taken) {
   if (blocked_) {
     if (const TlsStatus status = flush(); status != TlsStatus::ok) return status;
   }
-  ERR_clear_error();
+  clearErrors();
   while (!bytes.empty()) {
     const size_t size = std::min(bytes.size(), sizer_.next(now_));
     size_t written = 0;
     madeDataRecord_ = false;
+    keepBuffersFor(size < bytes.size());
     const int result = SSL_write_ex(ssl_, bytes.data(), size, &written);
     if (result == 1) {
       sizer_.made(written);
@@ -162,6 +170,7 @@ TlsStatus TlsSession::write(std::span<const uint8_t> bytes, size_t& taken) {
       bytes = bytes.subspan(written);
       continue;
     }
+    keepBuffersFor(false);
     const TlsStatus status = finish(Action::write, result);
     // Encrypted, so it is ours; what remains is to send it. Otherwise something else had to go first.
     if (status == TlsStatus::wantOutput && madeDataRecord_) {
@@ -178,7 +187,7 @@ TlsStatus TlsSession::flush() {
   if (failed_) return TlsStatus::failed;
   if (!blocked_) return TlsStatus::ok;
   if (!handshakeDone_) return handshake();
-  ERR_clear_error();
+  clearErrors();
   if (pendingWrite_ > 0) {
     size_t written = 0;
     const int result = SSL_write_ex(ssl_, noPlaintext, pendingWrite_, &written);
@@ -198,7 +207,7 @@ TlsStatus TlsSession::shutdown() {
   wantsNotify_ = true;
   if (sentNotify_ || failed_ || wireFailed_ || !handshakeDone_) return TlsStatus::ok;
   if (blocked_ && (pendingWrite_ > 0 || SSL_in_init(ssl_))) return flush();
-  ERR_clear_error();
+  clearErrors();
   const int result = SSL_shutdown(ssl_);
   if (result < 0) return finish(Action::shutdown, result);
   sentNotify_ = true;
@@ -213,7 +222,7 @@ TlsStatus TlsSession::updateKeys(bool requestPeer) {
   if (blocked_) {
     if (const TlsStatus status = flush(); status != TlsStatus::ok) return status;
   }
-  ERR_clear_error();
+  clearErrors();
   if (!isTls13_ ||
       SSL_key_update(ssl_, requestPeer ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) != 1) {
     TlsError error = sessionError(TlsStage::write, LibraryErrors::take());
@@ -231,7 +240,7 @@ TlsStatus TlsSession::renegotiate() {
   if (blocked_) {
     if (const TlsStatus status = flush(); status != TlsStatus::ok) return status;
   }
-  ERR_clear_error();
+  clearErrors();
   if (isTls13_ || !policy_->allowRenegotiation || SSL_renegotiate(ssl_) != 1) {
     TlsError error = sessionError(TlsStage::write, LibraryErrors::take());
     error.failure = TlsFailure::invalidOption;
@@ -245,7 +254,17 @@ TlsStatus TlsSession::renegotiate() {
   return status == TlsStatus::wantInput ? TlsStatus::ok : status;
 }
 
+// Between the records of one call they are not worth an allocation each.
+void TlsSession::keepBuffersFor(bool another) {
+  if (another == keepsForNow_ || keepsBuffers_) return;
+  keepsForNow_ = another;
+  if (another) SSL_clear_mode(ssl_, SSL_MODE_RELEASE_BUFFERS);
+  else SSL_set_mode(ssl_, SSL_MODE_RELEASE_BUFFERS);
+}
+
 void TlsSession::keepBuffers(bool keep) {
+  keepsBuffers_ = keep;
+  keepsForNow_ = false;
   if (keep) SSL_clear_mode(ssl_, SSL_MODE_RELEASE_BUFFERS);
   else SSL_set_mode(ssl_, SSL_MODE_RELEASE_BUFFERS);
 }
@@ -253,7 +272,7 @@ void TlsSession::keepBuffers(bool keep) {
 bool TlsSession::releaseBuffers() {
   if (failed_ || !handshakeDone_ || blocked_) return false;
   const bool released = SSL_free_buffers(ssl_) == 1;
-  ERR_clear_error();
+  clearErrors();
   return released;
 }
 
@@ -286,13 +305,13 @@ TlsStatus TlsSession::finish(Action action, int result) {
   if (overLimit_ != TlsFailure::none) return failOverLimit(action);
   const int reason = SSL_get_error(ssl_, result);
   switch (reason) {
-    case SSL_ERROR_WANT_READ: ERR_clear_error(); return waitForInput(action);
+    case SSL_ERROR_WANT_READ: clearErrors(); return waitForInput(action);
     case SSL_ERROR_WANT_WRITE:
-      ERR_clear_error();
+      clearErrors();
       blocked_ = true;
       return TlsStatus::wantOutput;
     case SSL_ERROR_ZERO_RETURN:
-      ERR_clear_error();
+      clearErrors();
       if (action != Action::read) break;
       peerEnded_ = true;
       return TlsStatus::ended;
@@ -304,7 +323,7 @@ TlsStatus TlsSession::finish(Action action, int result) {
 TlsStatus TlsSession::fail(TlsError error) {
   failed_ = true;
   blocked_ = false;
-  ERR_clear_error();
+  clearErrors();
   if (!handshakeDone_ && policy_->clientSessions != nullptr && !rare_->sessionKey.empty()) {
     policy_->clientSessions->drop(rare_->sessionKey);
   }

@@ -127,6 +127,8 @@ class TlsSession {
   /// lie elsewhere then, and be shorter or longer (trap 14). wantInput: only in renegotiations. failed with `closed` after
   /// shutdown(); reading goes on all the same.
   TlsStatus write(std::span<const uint8_t> bytes, size_t& taken);
+  /// So many bytes, written now, make one record.
+  size_t recordBytes() { return sizer_.next(now_); }
   /// Sends what the wire did not take. ok: the session holds no ciphertext.
   TlsStatus flush();
   /// flush() has something to do.
@@ -148,8 +150,8 @@ class TlsSession {
   /// The oldest failure not taken yet; none if there is none.
   TlsError takeError();
 
-  /// By default OpenSSL's buffers go whenever they are empty. A busy session may keep them, which saves two allocations
-  /// per message, until releaseBuffers(), to be called when it has become idle; false if a record is under way.
+  /// By default OpenSSL's buffers go whenever they are empty and no further record is known of. A busy session may keep
+  /// them, which saves two allocations per message, until releaseBuffers(), to be called when it has become idle; false if a record is under way.
   void keepBuffers(bool keep);
   bool releaseBuffers();
 
@@ -198,6 +200,7 @@ class TlsSession {
   NameChoice chooseByName(std::string_view name);
   void onMessage(bool sent, int contentType, uint8_t firstByte);
   void countEmptyRecords(uint32_t records, uint32_t filled);
+  void keepBuffersFor(bool another);
 
   ssl_st* ssl_ = nullptr;
   TlsWire* wire_ = nullptr;
@@ -211,6 +214,7 @@ class TlsSession {
   bool madeDataRecord_ = false;  // by the write under way
   bool blocked_ = false, wireEnded_ = false, wireFailed_ = false, handshakeDone_ = false, isTls13_ = false;
   bool wantsNotify_ = false, sentNotify_ = false, peerEnded_ = false, failed_ = false;
+  bool keepsBuffers_ = false, keepsForNow_ = false;
   TlsFailure overLimit_ = TlsFailure::none;
   RecordSizer sizer_;
   std::shared_ptr<TlsContext> context_;

@@ -1,8 +1,10 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { engines } from 'sluice'
+import { createServer as createTlsServer, type TLSSocket, type TlsOptions, type Server as TlsServer } from 'node:tls'
+import { createSelfSigned, engines } from 'sluice'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { LoadResult } from '../../bench/load-process.js'
 import type { Report } from '../../bench/results.js'
@@ -33,6 +35,10 @@ describe('sluice bench', () => {
       'delay',
       'node:net',
       'c-epoll',
+      'tls-64x1KiB',
+      'tls-storm',
+      'node:tls',
+      'c-openssl',
     ]) {
       expect(stdout).toMatch(new RegExp(`^ {2}${name} `, 'm'))
     }
@@ -75,11 +81,11 @@ describe('sluice bench', () => {
     expect(report.cases.map(({ name }) => name)).toEqual(['1x64', 'bulk-in', 'connect'])
     for (const { kind, servers: results } of report.cases) {
       expect(results.map(({ server }) => server)).toEqual(servers)
-      for (const { value, rounds, ofNodeNet } of results) {
+      for (const { value, rounds, ofNode } of results) {
         expect(rounds).toHaveLength(1)
         expect(rounds[0]!.value).toBe(value.median)
         expect(value.median).toBeGreaterThan(0)
-        expect(ofNodeNet).toBeGreaterThan(0)
+        expect(ofNode).toBeGreaterThan(0)
         expect(rounds[0]!.bytes).toBeGreaterThan(0)
         if (kind !== 'sink') expect(rounds[0]!.latencyUs!.p50).toBeGreaterThan(0)
       }
@@ -116,6 +122,47 @@ describe('sluice bench', () => {
     expect(idle).toMatchObject({ name: 'idle', connections: 300, title: expect.stringContaining('300 connections') })
     expect(idle!.servers[0]!.rounds[0]!.messages).toBe(300)
     expect(delay!.servers[0]!.value.median).toBeGreaterThanOrEqual(0)
+  })
+
+  it.runIf(programs.load_tls.path)('measures handshakes, full and resumed, echo and bulk with TLS', async () => {
+    const [names, servers] = ['tls-64x1KiB,tls-handshake-ec,tls-handshake-resumed,tls-bulk-in', 'node:tls,sluice-poll']
+    const { code, stdout, stderr } = await bench(...short, '--cases', names, '--servers', servers, '--json', '-').ended
+    expect(code, stderr).toBe(0)
+    const report = JSON.parse(stdout) as Report
+    expect(report.machine.openssl).toBe(process.versions.openssl)
+    expect(report.cases.map(({ name }) => name).join()).toBe(names)
+    for (const { servers: results } of report.cases) {
+      expect(results.map(({ server }) => server).join()).toBe(servers)
+      for (const { value, ofNode } of results) expect([value.median > 0, ofNode! > 0]).toEqual([true, true])
+    }
+  })
+
+  it.runIf(programs.load_tls.path)('measures how long handshakes hold up the event loop, and idle memory', async () => {
+    const cases = ['--cases', 'tls-idle,tls-storm', '--idle-connections', '40', '--servers', 'sluice-poll']
+    const { code, stdout, stderr } = await bench(
+      '--rounds',
+      '1',
+      '--seconds',
+      '0.6',
+      '--warmup',
+      '0',
+      ...cases,
+      '--json',
+      '-',
+    ).ended
+    expect(code, stderr).toBe(0)
+    const [idle, storm] = (JSON.parse(stdout) as Report).cases
+    expect(idle).toMatchObject({ name: 'tls-idle', connections: 40, servers: [{ rounds: [{ messages: 40 }] }] })
+    expect(storm!.servers[0]!.messagesPerSecond).toBeGreaterThan(0)
+  })
+
+  it('leaves out cases with TLS where nothing can load them, and fails when they were asked for', async () => {
+    const chosen = ['--cases', '1x64,tls-64x1KiB', '--servers', 'sluice-poll', '--load', 'javascript']
+    const { code, stdout } = await bench(...short, ...chosen).ended
+    expect(code).toBe(1)
+    expect(stdout).toContain('tls-64x1KiB: left out: the load generator in JavaScript has no TLS')
+    expect(stdout).toContain('note: the cases with TLS are left out: the load generator in JavaScript has no TLS')
+    expect(stdout).toContain('echo: 1 connection × 64 bytes')
   })
 
   it('works without a compiler, and says that its load generator is then in JavaScript', async () => {
@@ -214,16 +261,111 @@ describe.each(generators)('the load generator in %s', (_, program) => {
   })
 })
 
+describe.runIf(programs.load_tls.path)('the load generator with TLS', () => {
+  const identity = createSelfSigned({ names: ['localhost'] })
+  const ca = join(folder, 'ca.pem')
+  writeFileSync(ca, identity.cert)
+  const load = (port: number, mode: LoadMode, more: Partial<LoadOptions> = {}): Promise<LoadResult> =>
+    runLoad({
+      program: programs.load_tls.path,
+      mode,
+      port,
+      server: process.pid,
+      connections: 4,
+      bytes: 1000,
+      depth: 3,
+      warmupSeconds: 0,
+      seconds: 0.05,
+      files: 1000,
+      signal: new AbortController().signal,
+      tls: { ca, resumes: false },
+      ...more,
+    })
+  const securely = (serve: (socket: Socket) => unknown, options: TlsOptions = {}) =>
+    serving(serve, (listener) => createTlsServer({ ...identity, ...options, noDelay: true }, listener))
+
+  it.each(['echo', 'connect'] as const)('counts messages in mode %s', async (mode) => {
+    await using server = await securely((socket) => socket.pipe(socket))
+    const { messages, bytes } = await load(server.port, mode)
+    expect(messages).toBeGreaterThan(0)
+    expect(Math.abs(bytes - messages * 1000)).toBeLessThanOrEqual(4 * 3 * 1000)
+  })
+
+  it('offers TLS 1.3, one cipher suite and one group', async () => {
+    const seen = new Set<string>()
+    await using server = await securely((socket) => {
+      const secured = socket as TLSSocket
+      seen.add(`${secured.getProtocol()} ${secured.getCipher().standardName}`)
+      socket.pipe(socket)
+    })
+    await load(server.port, 'echo')
+    expect([...seen]).toEqual(['TLSv1.3 TLS_AES_128_GCM_SHA256'])
+    await using other = await securely((socket) => socket.pipe(socket), { ecdhCurve: 'P-256' })
+    await expect(load(other.port, 'echo')).rejects.toThrow('handshake')
+  })
+
+  it('resumes every session when it is to, and none when it is not', async () => {
+    const resumed: boolean[] = []
+    await using server = await securely((socket) => {
+      resumed.push((socket as TLSSocket).isSessionReused())
+      socket.pipe(socket)
+    })
+    await load(server.port, 'connect', { tls: { ca, resumes: true }, connections: 2 })
+    expect(resumed.filter((isResumed) => !isResumed)).toHaveLength(2) // the first of each
+    expect(resumed.filter((isResumed) => isResumed).length).toBeGreaterThan(0)
+    resumed.length = 0
+    await load(server.port, 'connect')
+    expect(resumed).not.toContain(true)
+  })
+
+  it('fails when the server does not resume', async () => {
+    await using server = await securely((socket) => {
+      socket.pipe(socket)
+      server.forgetTickets()
+    })
+    await expect(load(server.port, 'connect', { tls: { ca, resumes: true }, seconds: 5 })).rejects.toThrow(
+      'the server did not resume the session',
+    )
+  })
+
+  it('fails when the certificate is another one', async () => {
+    await using server = await securely((socket) => socket.pipe(socket), createSelfSigned())
+    await expect(load(server.port, 'echo')).rejects.toThrow('certificate verify failed')
+  })
+
+  it('fails at the first wrong byte', async () => {
+    await using server = await securely((socket) => {
+      let received = 0
+      socket.on('data', (bytes) => {
+        socket.write(received > 5000 ? bytes.fill(bytes[0]! ^ 1, 0, 1) : bytes)
+        received += bytes.length
+      })
+    })
+    await expect(load(server.port, 'echo', { seconds: 5 })).rejects.toThrow(/byte \d+ is 0x[0-9a-f]{2}, expected 0x/)
+  })
+
+  it('fails when a sink answers, or ends before it has read everything', async () => {
+    await using answering = await securely((socket) => socket.on('data', () => socket.write('thanks')))
+    await expect(load(answering.port, 'sink', { seconds: 0.3 })).rejects.toThrow('unexpected answer of a sink')
+    await using leaving = await securely((socket) => socket.on('data', () => socket.destroy()))
+    await expect(load(leaving.port, 'sink', { seconds: 5 })).rejects.toThrow(/connection \d/)
+  })
+})
+
 /** A server with a mistake of its own, on a free port. */
-async function serving(serve: (socket: Socket) => unknown): Promise<AsyncDisposable & { port: number }> {
+async function serving(
+  serve: (socket: Socket) => unknown,
+  create: (listener: (socket: Socket) => void) => Server = (listener) => createServer({ noDelay: true }, listener),
+): Promise<AsyncDisposable & { port: number; forgetTickets(): void }> {
   const sockets = new Set<Socket>()
-  const server = createServer({ noDelay: true }, (socket) => {
+  const server = create((socket) => {
     sockets.add(socket.on('error', () => {}))
     serve(socket)
   })
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
   return {
     port: (server.address() as AddressInfo).port,
+    forgetTickets: () => (server as TlsServer).setTicketKeys(randomBytes(48)),
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy()
       await new Promise((closed) => server.close(closed))

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text as textOf } from 'node:stream/consumers'
-import { type Connection, connect as connectBySluice, engines } from 'sluice'
+import { type Connection, connect as connectBySluice, engines, type TlsClientOptions } from 'sluice'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import * as identities from '../support/identities.js'
 import { kernelModes } from '../support/modes.js'
 import { fine, Program, root } from '../support/program.js'
 
@@ -17,6 +18,7 @@ interface Listening {
   engine: string
   threads: number
   pid: number
+  tls?: { selfSigned: boolean; fingerprint256: string }
 }
 
 /** Starts a service and resolves when it listens. */
@@ -252,6 +254,90 @@ describe.concurrent('which engine a service runs on', () => {
     const { code, stdout, stderr } = await sluice(['echo', '--engine', name]).ended
     expect([code, stdout]).toEqual([1, ''])
     expect(stderr).toContain(`engine '${name}' is not available: ${reason}`)
+  })
+})
+
+describe.concurrent('a service with --tls', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-cli-tls-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const file = (name: string, content: string): string => {
+    writeFileSync(join(folder, name), content)
+    return join(folder, name)
+  }
+  const cert = file('cert.pem', identities.server.cert)
+  const key = file('key.pem', identities.server.key)
+  const both = file('both.pem', identities.server.cert + identities.server.key)
+  const ca = file('ca.pem', identities.authority.cert)
+
+  async function echoed(port: number, tls: TlsClientOptions): Promise<{ text: string; fingerprint256?: string }> {
+    const connection = await connectBySluice({ host: '127.0.0.1', port, tls })
+    connection.write('there and back')
+    connection.end()
+    const { fingerprint256 } = connection.tls!
+    let text = ''
+    for await (const chunks of connection) text += Buffer.concat(chunks)
+    return { text, fingerprint256 }
+  }
+
+  it('makes a certificate of its own, and tells its fingerprint', async () => {
+    await using program = await serving(['echo', '--tls'])
+    const { listening, tls } = program.line1
+    expect(tls).toMatchObject({
+      selfSigned: true,
+      fingerprint256: expect.stringMatching(/^([0-9A-F]{2}:){31}[0-9A-F]{2}$/),
+    })
+    const { text, fingerprint256 } = await echoed(listening.port, { rejectUnauthorized: false })
+    expect([text, fingerprint256]).toEqual(['there and back', tls!.fingerprint256])
+    program.kill('SIGTERM')
+    expect(await program.ended).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it.each([
+    ['--cert and --key', ['--cert', cert, '--key', key]],
+    ['one file', ['--cert', both]],
+    ['streams, and handshakes on a thread', ['--cert', both, '--via', 'duplex', '--handshake-threads', '1']],
+    ['I/O threads', ['--cert', both, '--threads', '2']],
+  ])('serves by %s', async (_, args) => {
+    await using program = await serving(['echo', '--tls', ...args])
+    expect(program.line1.tls!.selfSigned).toBe(false)
+    expect((await echoed(program.line1.listening.port, { ca: identities.authority.cert })).text).toBe('there and back')
+  })
+
+  it('wants a certificate of clients with --client-cert require, and tells on stderr who had none', async () => {
+    await using program = await serving(['echo', '--tls', '--cert', both, '--ca', ca, '--client-cert', 'require'])
+    const { port } = program.line1.listening
+    const tls = { ca: identities.authority.cert }
+    expect((await echoed(port, { ...tls, ...identities.client })).text).toBe('there and back')
+    await expect(echoed(port, tls)).rejects.toMatchObject({
+      code: expect.stringMatching(/^ERR_SLUICE_(TLS_|CONNECTION_)/),
+    })
+    expect(await program.line('stderr')).toMatch(/^handshake 127.0.0.1:\d+: the peer shows no certificate/)
+  })
+
+  const text = file('text', 'hello')
+  const otherKey = file('other.pem', identities.client.key)
+  const missing = join(folder, 'missing')
+  it.each([
+    [['--cert', cert], 'option "--cert" needs "--tls" as well'],
+    [['--client-cert', 'none'], 'option "--client-cert" needs "--tls" as well'],
+    [['--handshake-threads', '1'], 'option "--handshake-threads" needs "--tls" as well'],
+    [['--tls', '--key', key], 'option "--key" needs "--cert" as well'],
+    [['--tls', '--client-cert', 'require'], 'option "--client-cert" needs "--ca" as well'],
+    [['--tls', '--client-cert', 'always'], 'option "--client-cert" must be one of "none", "request", "require"'],
+    [['--tls', '--cert', missing], `option "--cert": cannot read ${missing} (ENOENT)`],
+    [['--tls', '--cert', folder], `option "--cert": cannot read ${folder} (EISDIR)`],
+    [['--tls', '--cert', text, '--key', key], `option "--cert", ${text}: this is no certificate`],
+    [['--tls', '--cert', cert, '--key', text], `option "--key", ${text}: this is no private key`],
+    [
+      ['--tls', '--cert', cert, '--key', otherKey],
+      `option "--key", ${otherKey}: the key is not that of the certificate`,
+    ],
+    [['--tls', '--cert', cert], 'option "--key" is missing; "cert" needs its key'],
+    [['--tls', '--cert', both, '--ca', text], `option "--ca", ${text}: these are no certificates to trust`],
+  ])('refuses %j', async (args, message) => {
+    const { code, stdout, stderr } = await sluice(['echo', ...args]).ended
+    expect([code, stdout]).toEqual([2, ''])
+    expect(stderr).toContain(message)
   })
 })
 

@@ -1,5 +1,5 @@
 // Every option of every call: what is not allowed is refused before anything is done, naming option, value and rule.
-import { Runtime, type SluiceError } from 'sluice'
+import { createSelfSigned, Runtime, type SluiceError, TlsContext } from 'sluice'
 import { afterAll, describe, expect, it } from 'vitest'
 import { eventually, portOf } from '../support/pair.js'
 
@@ -22,6 +22,7 @@ const calls: { [name: string]: { call: Call; base: object } } = {
   setReadWaterMarks: { call: (options) => client.setReadWaterMarks(options), base: {} },
   setOptions: { call: (options) => client.setOptions(options), base: {} },
   'Connection.close': { call: (options) => client.close(options), base: {} },
+  'Connection.shutdown': { call: (options) => client.shutdown(options), base: {} },
   'Listener.close': { call: (options) => listener.close(options), base: {} },
   'Runtime.close': { call: (options) => runtime.close(options), base: {} },
 }
@@ -70,19 +71,20 @@ const shutdown = { timeoutMs: [...notIntegers, 2 ** 31] }
 const wrong: { [call: string]: { [option: string]: unknown[] } } = {
   Runtime: {
     ...{ engine: ['', 'epol', 1, null], threads: [...notIntegers, 65], ...limits },
+    handshakeThreads: [...notIntegers, 65],
     ...{ slabBytes: [...notIntegers, 65_535], receiveTurnBytes: [...notIntegers, 1023] },
     ...{ acceptTurnCount: [...notIntegers, 0], debug: notBooleans, sim: [1, null, []] },
   },
   listen: {
     ...{ ...connections, ...socketOptions, ...limits },
     ...{ port: [...notIntegers, 65_536], host: notStrings, backlog: [...notIntegers, 0] },
-    ...{ ipv6Only: notBooleans, reusePort: notBooleans, signal: notSignals },
+    ...{ ipv6Only: notBooleans, reusePort: notBooleans, signal: notSignals, tls: [1, true, null, 'x', []] },
   },
   connect: {
     ...{ ...connections, ...socketOptions },
     ...{ port: [...notIntegers, 0, 65_536], host: notStrings, family: [5, '4', null], localAddress: notStrings },
     ...{ lookup: [1, null, {}], resolveTimeoutMs: notIntegers, connectTimeoutMs: notIntegers },
-    ...{ attemptDelayMs: [...notIntegers, 9, 10_001], signal: notSignals },
+    ...{ attemptDelayMs: [...notIntegers, 9, 10_001], signal: notSignals, tls: [1, null, 'x', []] },
   },
   adopt: { ...connections, fd: notIntegers },
   setTimeouts: timeouts,
@@ -90,6 +92,7 @@ const wrong: { [call: string]: { [option: string]: unknown[] } } = {
   setReadWaterMarks: { lowWaterBytes: notIntegers, highWaterBytes: [...notIntegers, 0] },
   setOptions: socketOptions,
   'Connection.close': { timeoutMs: [...notIntegers, 0] },
+  'Connection.shutdown': { timeoutMs: [...notIntegers, 0] },
   'Listener.close': shutdown,
   'Runtime.close': shutdown,
 }
@@ -128,6 +131,64 @@ describe.each(Object.keys(wrong))('%s', (name) => {
   it.each([[1], ['text'], [null], [[]]])('refuses %j in place of an object', async (value) => {
     const error = await failureOf(() => call(value as never))
     expect(error).toMatchObject({ code: 'ERR_SLUICE_INVALID_OPTION', option: 'options' })
+  })
+})
+
+describe('tls', () => {
+  const identity = createSelfSigned()
+  const both = {
+    ...{ rejectUnauthorized: notBooleans, tickets: notBooleans, dynamicRecordSize: notBooleans },
+    ...{ allowTruncation: notBooleans, allowRenegotiation: notBooleans, handshakeTimeoutMs: [...notIntegers, 2 ** 31] },
+    ...{ verifyDepth: [...notIntegers, 101], securityLevel: [...notIntegers, 6], sessionTimeoutS: [...notIntegers, 0] },
+    ...{ maxKeyUpdatesPerSecond: notIntegers, maxEmptyRecordsPerSecond: notIntegers },
+    ...{ maxRenegotiationsPerMinute: [...notIntegers, 0], maxHandshakeBytes: [...notIntegers, 1023] },
+    ...{ minVersion: ['TLSv1.4', 12, null], maxVersion: ['SSLv3', null], trust: ['', 1, null] },
+    ...{ ciphers: [1, '', []], groups: [1, '', [1]], sigalgs: [1, ''], alpn: ['h2', [], 1], keylog: [1, null, 'x'] },
+    ...{ cert: [1, '', null, {}, []], ca: [1, '', null, {}], crl: [1, '', null], pfx: ['x', 1, null] },
+    ...{ passphrase: [1, null, {}], psk: [1, 'x', null], context: [1, null, {}] },
+  }
+  const servers = {
+    ...{ ...both, clientCert: ['', 'maybe', 1, null], requestCert: notBooleans, honorCipherOrder: notBooleans },
+    ...{ sniStrict: notBooleans, sni: [1, null, []], sessionCacheCount: notIntegers, ticketCount: notIntegers },
+    ...{ maxHandshakes: notIntegers, maxHandshakesWaiting: notIntegers, maxHandshakesPerSecond: notIntegers },
+    ...{ ocsp: [true, '', 1], pskHint: notStrings, sessionIdContext: notStrings, ticketKeys: [1, null, 'x', []] },
+  }
+  const clients = {
+    ...{ ...both, serverName: [1, null, 'a b', 'a:1'], verifyName: notStrings, checkServerIdentity: [1, null, {}] },
+    ...{ checkCommonName: notBooleans, ocsp: notBooleans, sessions: [1, null, {}], session: ['x', 1, null] },
+    sessionKey: notStrings,
+  }
+  const rows = [
+    ...Object.entries(servers).map(([option, values]) => ['listen', option, values, { ...identity }] as const),
+    ...Object.entries(clients).map(([option, values]) => ['connect', option, values, {}] as const),
+  ]
+
+  it.each(rows)('of %s refuses wrong values of %s', async (name, option, values, base) => {
+    const call = calls[name]!
+    for (const value of values) {
+      const error = await failureOf(() => call.call({ ...call.base, tls: { ...base, [option]: value } }))
+      const told = `${option}: ${String(value)} ${error.message}`
+      expect(error, told).toMatchObject({
+        phase: 'options',
+        option: expect.stringMatching(`^tls\\.${option}(\\[0\\])?$`),
+      })
+      expect(error.code, told).toBe('ERR_SLUICE_INVALID_OPTION')
+    }
+  })
+
+  it.each([
+    ['listen', { ...identity, maxHandshakesWaiting: 5 }, 'tls.maxHandshakesWaiting'],
+    ['listen', { ...identity, handshakeTimeout: 5 }, 'tls.handshakeTimeout'],
+    ['listen', { context: TlsContext.server(identity), cert: identity.cert }, 'tls.cert'],
+    ['listen', { context: TlsContext.client({ ca: identity.cert }) }, 'tls.context'],
+    ['listen', TlsContext.client({ ca: identity.cert }), 'tls.context'],
+    ['connect', { context: TlsContext.server(identity) }, 'tls.context'],
+    ['connect', { context: TlsContext.client({ ca: identity.cert }), ca: identity.cert }, 'tls.ca'],
+    ['connect', { servername: 'a', serverName: 'a' }, 'tls.servername'],
+  ])('of %s: %j blames %s', async (name, tls, option) => {
+    const call = calls[name]!
+    const error = await failureOf(() => call.call({ ...call.base, tls }))
+    expect(error).toMatchObject({ code: 'ERR_SLUICE_INVALID_OPTION', option })
   })
 })
 

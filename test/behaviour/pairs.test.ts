@@ -53,7 +53,7 @@ describe.each(modes())('a pair on $name', (mode) => {
     const record = new Record()
     const [a, b] = runtime.pair({ bufferBytes: 1000 }, {}, record.handlers)
     b.pause()
-    await nextTurn(runtime)
+    await nextTurn()
     a.write(pattern(50_000))
     await eventually(() => a.queuedBytes === 49_000)
     expect(record.sizeBytes).toBe(0)

@@ -10,9 +10,9 @@ import {
   type SluiceError,
 } from 'sluice'
 import { RedisRateLimitStore } from 'sluice/redis'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { eventually, portOf } from '../support/pair.js'
-import { redisServer, TestRedis } from '../support/redis.js'
+import { needsRedis, TestRedis } from '../support/redis.js'
 
 const limit = RateLimit.bytesPerSecond({ read: '2 MB' }, { burst: 20_000 })
 const perSlice = 2_000_000 / 20
@@ -164,7 +164,8 @@ describe('a shared budget', () => {
   })
 })
 
-describe.skipIf(redisServer === undefined)('a budget shared through Redis', () => {
+describe('a budget shared through Redis', () => {
+  beforeEach(needsRedis)
   it('is leased, survives the loss of Redis with the last part, and is leased again when it is back', async () => {
     await using redis = await new TestRedis().start()
     const stores = [1, 2].map(() => new RedisRateLimitStore({ url: `unix://${redis.path}`, reconnectMs: 20 }))

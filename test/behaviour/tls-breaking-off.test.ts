@@ -140,6 +140,73 @@ describe.each(kernelModes())('a server on $name whose client leaves', (mode) => 
   })
 })
 
+describe.each(kernelModes())('shutdown() on $name', (mode) => {
+  // A client of node:tls over a raw socket, so that it can leave in any way.
+  const served = async (allowTruncation = false) => {
+    const runtime = mode.start()
+    const record = new Record({ data() {} })
+    const tls = { ...id.serving, allowTruncation }
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, allowHalfOpen: true, tls }, record.handlers)
+    const raw = await rawConnect({ port: portOf(listener) })
+    raw.socket.removeAllListeners('data').removeAllListeners('end')
+    const client = nodeTls.connect({ socket: raw.socket, ca: id.authority.cert, servername: 'localhost' })
+    client.on('error', () => {}).resume()
+    await once(client, 'secureConnect')
+    await record.saw('open')
+    const dispose = async () => {
+      raw.destroy()
+      await runtime.destroy()
+    }
+    return { raw, client, connection: record.connection, [Symbol.asyncDispose]: dispose }
+  }
+
+  it('is clean when the peer says goodbye too', async () => {
+    await using runtime = mode.start()
+    const record = new Record({ data() {} })
+    const tls = id.serving
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, tls }, record.handlers)
+    const client = nodeTls.connect({
+      port: portOf(listener),
+      host: '127.0.0.1',
+      ca: id.authority.cert,
+      servername: 'localhost',
+    })
+    client.resume()
+    await record.saw('open')
+    record.connection.write('the last words')
+    expect(await record.connection.shutdown()).toBe('clean')
+    expect(await record.connection.shutdown()).toBe('clean')
+  })
+
+  it('tells of a peer that ends without goodbye, unless that is allowed', async () => {
+    for (const [allow, outcome] of [
+      [false, 'truncated'],
+      [true, 'clean'],
+    ] as const) {
+      await using peer = await served(allow)
+      // Deaf, so that it does not answer our goodbye.
+      peer.client.pause()
+      peer.raw.socket.pause()
+      const ended = peer.connection.shutdown()
+      leave(peer.raw, 'FIN')
+      expect(await ended).toBe(outcome)
+    }
+  })
+
+  it('tells of a peer that does not end in time, and of one that hangs up', async () => {
+    await using slow = await served()
+    slow.client.pause()
+    slow.raw.socket.pause()
+    expect(await slow.connection.shutdown({ timeoutMs: 30 })).toBe('timeout')
+    await using rude = await served()
+    rude.client.pause()
+    rude.raw.socket.pause()
+    const ended = rude.connection.shutdown()
+    leave(rude.raw, 'RST')
+    expect(await ended).toBe('reset')
+  })
+})
+
 describe.each(kernelModes())('a client on $name whose server leaves', (mode) => {
   const attempt = async (serve: (peer: RawPeer) => Promise<void>) => {
     await using runtime = mode.start()

@@ -136,6 +136,23 @@ describe.each(modes())('a TLS connection on $name', (mode) => {
       expect(pair.client.queuedBytes).toBe(0)
     })
 
+    it.each([
+      1000, 65_536, 1_048_576,
+    ])('there and back with pauses for want of room, %d bytes of it', async (highWaterBytes) => {
+      await using pair = await connectedPair(mode, {
+        listen: { tls: id.serving, highWaterBytes },
+        connect: { tls: id.trusting },
+        server: {
+          data: (connection, bytes) => void (connection.write(bytes) || connection.pause()),
+          drain: (connection) => connection.resume(),
+        },
+      })
+      const bytes = pattern(3_000_000)
+      pair.client.write(bytes)
+      await pair.atClient.received(bytes.length)
+      expect(pair.atClient.hash).toBe(hashOf(bytes))
+    })
+
     it('that were written as soon as the connection opened', async () => {
       await using pair = await connectedPair(mode, { ...secured(), server: { open: (c) => void c.write('welcome') } })
       await pair.atClient.received(7)

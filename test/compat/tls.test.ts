@@ -49,7 +49,9 @@ describe.each([net, ...sluiceTransports()])("Node's tls over $name", (transport)
     const log = new StreamLog(await secure(service))
     await log.closed()
     expect(log.text).toBe('from tls.Server')
-    expect(log.events).toEqual(['data', 'end', 'finish', 'close'])
+    // Whether Node's TLSSocket has finished when its transport is gone is a matter of which end was faster.
+    expect(log.events.filter((event) => event !== 'finish')).toEqual(['data', 'end', 'close'])
+    expect(log.events).toContain('finish')
   })
 
   it('refuses a certificate nobody vouches for', async () => {

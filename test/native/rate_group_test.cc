@@ -355,6 +355,23 @@ TEST("groups, members and mailboxes may go in any order (LE-32)") {
   }
 }
 
+TEST("who had a burst to itself goes on soon after thousands have come") {
+  const auto group = groupOf(400'000, 4'000'000, 1024);
+  World world;
+  world.chunk = 130'000;
+  for (int i = 0; i < 4; ++i) world.add(group);
+  world.ticks(1, group);
+  for (int i = 0; i < 9'996; ++i) world.add(group);
+  world.ticks(4, group);
+  std::vector<int64_t> before;
+  for (const auto& flow : world.flows) before.push_back(flow.moved);
+  // A turn of all takes 26 ticks; they owe eight at the most.
+  world.ticks(26 * 10, group);
+  for (size_t i = 0; i < 8; ++i) CHECK(world.flows[i].moved > before[i]);
+  world.ticks(26 * 10, group);
+  for (size_t i = 0; i < 8; ++i) CHECK(world.flows[i].moved >= before[i] + 10 * 1024);
+}
+
 // ---- nested
 
 TEST("a child never gets more than its parent has, and both count it") {

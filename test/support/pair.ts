@@ -7,6 +7,7 @@ import type {
   Runtime,
   RuntimeOptions,
 } from 'sluice'
+import { secured } from './identities.js'
 import type { Mode } from './modes.js'
 import { Record } from './record.js'
 
@@ -31,15 +32,21 @@ export interface Pair extends AsyncDisposable {
   readonly atServer: Record
 }
 
+/** With SLUICE_TEST_TLS in the environment, tests of connections run over TLS where they do not say otherwise. */
+export const overTls = process.env.SLUICE_TEST_TLS ? secured() : { listen: {}, connect: {} }
+
 /** Both ends live in one runtime, so that they also meet in the simulated network. */
 export async function connectedPair(mode: Mode, options: PairOptions = {}): Promise<Pair> {
   const runtime = mode.start(options.runtime)
   try {
     const atServer = new Record(options.server)
     const atClient = new Record(options.client)
-    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, ...options.listen }, atServer.handlers)
+    const listener = await runtime.listen(
+      { host: '127.0.0.1', port: 0, ...overTls.listen, ...options.listen },
+      atServer.handlers,
+    )
     const to = listener.address.path ? { path: listener.address.path } : { host: '127.0.0.1', port: portOf(listener) }
-    const client = await runtime.connect({ ...to, ...options.connect }, atClient.handlers)
+    const client = await runtime.connect({ ...to, ...overTls.connect, ...options.connect }, atClient.handlers)
     await atServer.saw('open')
     return {
       ...{ runtime, listener, client, server: atServer.connection, atClient, atServer },

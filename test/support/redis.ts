@@ -3,12 +3,18 @@ import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import type { TestContext } from 'vitest'
 
 /** Where redis-server is, or undefined. */
 export const redisServer = process.env
   .PATH!.split(delimiter)
   .map((folder) => join(folder, 'redis-server'))
   .find(existsSync)
+
+/** Skips the test where there is no Redis, and says so. */
+export function needsRedis(context: TestContext): void {
+  context.skip(redisServer === undefined, 'needs: redis-server')
+}
 
 /** A Redis of the test's own, on a Unix socket in a folder of its own, without files. */
 export class TestRedis implements AsyncDisposable {

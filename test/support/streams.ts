@@ -1,6 +1,6 @@
 import type { ConnectionDuplex, ConnectOptions, ListenOptions, Runtime, RuntimeOptions } from 'sluice'
 import type { Mode } from './modes.js'
-import { portOf } from './pair.js'
+import { overTls, portOf } from './pair.js'
 
 export interface StreamPairOptions {
   listen?: Partial<ListenOptions>
@@ -24,12 +24,12 @@ export async function streamPair(mode: Mode, options: StreamPairOptions = {}): P
       accept = resolve
     })
     const listener = await runtime.listen(
-      { host: '127.0.0.1', port: 0, ...options.listen },
+      { host: '127.0.0.1', port: 0, ...overTls.listen, ...options.listen },
       { open: (connection) => accept(connection.toDuplex() as ConnectionDuplex) },
     )
     const { path } = listener.address
     const to = path === undefined ? { host: '127.0.0.1', port: portOf(listener) } : { path }
-    const connection = await runtime.connect({ ...to, ...options.connect })
+    const connection = await runtime.connect({ ...to, ...overTls.connect, ...options.connect })
     const client = connection.toDuplex() as ConnectionDuplex
     const server = await accepted
     for (const stream of [client, server]) stream.on('error', () => {})

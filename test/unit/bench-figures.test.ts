@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { BenchCase } from '../../bench/cases.js'
-import type { Competitor } from '../../bench/competitors.js'
+import { cases as allCases, type BenchCase } from '../../bench/cases.js'
+import { type Competitor, takesPart } from '../../bench/competitors.js'
 import { Histogram } from '../../bench/histogram.js'
 import { parseCoreList } from '../../bench/machine.js'
 import { orderOfRound } from '../../bench/order.js'
@@ -50,11 +50,38 @@ const competitor = (id: string, targets?: Competitor['targets']): Competitor => 
   targets,
   quick: true,
   without: [],
+  over: ['tcp', 'tls'],
 })
+
+const tlsEcho: BenchCase = {
+  ...echo,
+  name: 'tls-64x1KiB',
+  title: 'TLS, echo: 64 connections × 1 KiB',
+  targets: [
+    { via: 'handlers', against: 'node:tls', atMost: 0.6 },
+    { via: 'handlers', against: 'c-openssl', atMost: 1.05 },
+  ],
+  tls: { keyType: 'P-256' },
+}
+
+const storm: BenchCase = {
+  ...tlsEcho,
+  name: 'tls-storm',
+  kind: 'storm',
+  unit: 'ms',
+  targets: [
+    { via: 'handlers', atMost: 4 },
+    { via: 'handlers', against: 'node:tls', atLeast: 1.4 },
+    { via: 'threads', atMost: 2.5 },
+  ],
+}
 
 /** What the rounds of each server make of a case. */
 function caseOf(rounds: Record<string, readonly Round[]>, bench = echo): CaseResult {
-  const via = (id: string) => (id.endsWith('-duplex') ? 'duplex' : id.startsWith('sluice') ? 'handlers' : undefined)
+  const via = (id: string) => {
+    if (!id.startsWith('sluice')) return undefined
+    return id.endsWith('-duplex') ? 'duplex' : id.endsWith('-threads') ? 'threads' : 'handlers'
+  }
   return summarise(
     bench,
     Object.keys(rounds).map((id) => competitor(id, via(id))),
@@ -170,7 +197,7 @@ describe('summing up a case', () => {
       'sluice-epoll': [round(6), round(8), round(100)],
       'c-epoll': [round(5)],
     })
-    expect(serverOf(result, 'sluice-epoll')).toMatchObject({ ofNodeNet: 0.4, ofCEpoll: 1.6, overheadGone: 0.8 })
+    expect(serverOf(result, 'sluice-epoll')).toMatchObject({ ofNode: 0.4, ofC: 1.6, overheadGone: 0.8 })
     expect(serverOf(result, 'node:net').targets).toEqual([])
     expect(serverOf(result, 'sluice-epoll').targets).toEqual([
       { via: 'handlers', against: 'node:net', atMost: 0.45, ratio: 0.4, met: true, cRatio: undefined },
@@ -193,6 +220,16 @@ describe('summing up a case', () => {
     ])
   })
 
+  it('compares a server that has limits with the same one without, and not with another engine’s', () => {
+    const bench: BenchCase = { ...echo, targets: [{ via: 'limits', against: 'unlimited', atMost: 1.03 }] }
+    const limited = { ...competitor('sluice-epoll-limits', 'limits'), unlimited: 'sluice-epoll' }
+    const rounds = { 'sluice-poll': [round(1)], 'sluice-epoll': [round(4)], 'sluice-epoll-limits': [round(5)] }
+    const competitors = [competitor('sluice-poll', 'handlers'), competitor('sluice-epoll', 'handlers'), limited]
+    const result = summarise(bench, competitors, new Map(Object.entries(rounds)))
+    expect(serverOf(result, 'sluice-epoll-limits').targets).toMatchObject([{ ratio: 1.25, met: false }])
+    expect(serverOf(result, 'sluice-epoll').targets).toEqual([])
+  })
+
   it('leaves out targets whose other side was not measured, and servers without a round', () => {
     const result = caseOf({ 'node:net': [], 'sluice-epoll': [round(4)] })
     expect(result.servers.map(({ server, targets }) => [server, targets])).toEqual([['sluice-epoll', []]])
@@ -201,6 +238,86 @@ describe('summing up a case', () => {
   it('does not speak of overhead where node:net hardly has any', () => {
     const result = caseOf({ 'node:net': [round(5.1)], 'sluice-epoll': [round(5)], 'c-epoll': [round(5)] })
     expect(serverOf(result, 'sluice-epoll').overheadGone).toBeUndefined()
+  })
+})
+
+describe('cases with TLS', () => {
+  it('are compared with node:tls and with C on OpenSSL, and with nothing else', () => {
+    const rounds = {
+      'node:net': [round(1)],
+      'node:tls': [round(20)],
+      'sluice-epoll': [round(10)],
+      'c-openssl': [round(8)],
+    }
+    const result = caseOf(rounds, tlsEcho)
+    expect(result.tls).toEqual({ keyType: 'P-256' })
+    expect(serverOf(result, 'sluice-epoll')).toMatchObject({ ofNode: 0.5, ofC: 1.25 })
+    expect(serverOf(result, 'sluice-epoll').targets.map(({ against, met }) => [against, met])).toEqual([
+      ['node:tls', true],
+      ['c-openssl', false],
+    ])
+  })
+
+  it('may ask for a number per second, whatever the value is', () => {
+    const rounds = (rate: number) =>
+      caseOf({ 'node:tls': [round(9, { messages: 1000 })], 'sluice-epoll': [round(9, { messages: rate })] }, storm)
+    const [alone, perSecond] = serverOf(rounds(1400), 'sluice-epoll').targets
+    expect(alone).toMatchObject({ atMost: 4, ratio: 9, met: false })
+    expect(perSecond).toMatchObject({ atLeast: 1.4, ratio: 1.4, met: true })
+    expect(serverOf(rounds(1390), 'sluice-epoll').targets[1]).toMatchObject({ ratio: 1.39, met: false })
+  })
+
+  it('have targets of their own for threads', () => {
+    const result = caseOf(
+      { 'sluice-epoll-threads': [round(2.4)], 'sluice-epoll-handshake-threads': [round(2.6)] },
+      storm,
+    )
+    expect(result.servers.map(({ targets }) => targets.map(({ ratio, met }) => [ratio, met]))).toEqual([
+      [[2.4, true]],
+      [[2.6, false]],
+    ])
+  })
+
+  it('say what is gained against node:tls', () => {
+    const result = caseOf({ 'node:tls': [round(20)], 'sluice-epoll': [round(10)] }, tlsEcho)
+    expect(renderGains(reportOf([result]))).toMatch(/CPU of a message, tls-64x1KiB +10\.0 µs +20\.0 µs +2\.00×/)
+  })
+
+  it('are shown as a table and as a page with the names of their yardsticks', () => {
+    const rounds = { 'node:tls': [round(20)], 'sluice-epoll': [round(10)], 'c-openssl': [round(8)] }
+    const report = reportOf([caseOf(rounds, tlsEcho), caseOf(rounds, storm)])
+    const text = renderTable(report)
+    expect(text).toMatch(/of node:tls +of C OpenSSL/)
+    expect(text).toMatch(/^ {2}tls-storm +sluice-epoll +of node:tls, a second +1\.00 +≥ 1\.40 +missed$/m)
+    expect(text).toContain('✗ ≤ 4.00, ✗ ≥ 1.40× node:tls a second')
+    expect(renderPage(report)).toContain('TLS 64 × 1 KiB')
+    expect(renderPage(report)).not.toContain('undefined')
+  })
+
+  it('are for servers that speak TLS, and the others for those that speak plainly', () => {
+    const able = (over: Competitor['over'], bench: BenchCase) => takesPart({ ...competitor('any'), over }, bench)
+    expect([able(['tcp'], echo), able(['tcp'], tlsEcho), able(['tls'], echo), able(['tls'], tlsEcho)]).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ])
+    expect(takesPart({ ...competitor('c-openssl'), without: ['storm'] }, storm)).toBe(false)
+  })
+
+  it('ask for what the project wants to reach', () => {
+    const wanted = allCases.flatMap(({ name, targets }) =>
+      targets.flatMap(({ against, atMost }) => (against === 'node:tls' && atMost ? [[name, atMost]] : [])),
+    )
+    expect(Object.fromEntries(wanted)).toEqual({
+      'tls-64x1KiB': 0.6,
+      'tls-64x16KiB': 0.67,
+      'tls-handshake-rsa': 0.65,
+      'tls-handshake-ec': 0.65,
+      'tls-handshake-resumed': 0.5,
+      'tls-bulk-in': 0.62,
+      'tls-bulk-out': 0.95,
+    })
   })
 })
 

@@ -3,9 +3,9 @@ import fc from 'fast-check'
 import { createClient } from 'redis'
 import { type LeaseRequest, MemoryRateLimitStore, type RateLimitStore } from 'sluice'
 import { RedisRateLimitStore } from 'sluice/redis'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { fairPart } from '../../src/rate-limit/rate-limit-store.js'
-import { redisServer, TestRedis } from '../support/redis.js'
+import { needsRedis, redisServer, TestRedis } from '../support/redis.js'
 
 const request = (sharer: string, demand: number, more: Partial<LeaseRequest> = {}): LeaseRequest => ({
   ...{ name: 'budget', sharer, sliceMs: 100, forgetMs: 60_000 },
@@ -46,11 +46,13 @@ describe('a fair part', () => {
   })
 })
 
-describe.skipIf(redisServer === undefined)('stores', () => {
+describe('stores', () => {
+  beforeEach(needsRedis)
   let redis: TestRedis
   let client: ReturnType<typeof createClient>
   let prefix = 0
   beforeAll(async () => {
+    if (redisServer === undefined) return
     redis = await new TestRedis().start()
     client = createClient({ socket: { path: redis.path, tls: false } })
     await client.connect()
