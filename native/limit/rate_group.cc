@@ -195,15 +195,17 @@ void RateGroup::deal(Direction direction) {
     // would have had if all of it was dealt out so that all had the same.
     const uint32_t waiting = flow.waiting.size();
     const uint32_t sharers = std::max({waiting, flow.activeBefore, flow.active.load(std::memory_order_relaxed)});
-    const __int128 together = flow.waiting.hadTogether() + __int128{sharers - waiting} * flow.least;
+    const __int128 together =
+        flow.waiting.hadTogether() + __int128{sharers - waiting} * std::max(flow.least, flow.common);
     const auto fair = static_cast<int64_t>(std::min<__int128>((left + together) / sharers, rateLimitMax));
     if (flow.dealtTick != tick()) boundLeads(direction, sharers);
     flow.dealtTick = tick();
+    const int64_t kept = left / sharers * (sharers - waiting);
     const int64_t crumb = std::max(threshold(), left / sharers);
     for (bool first = true; !flow.waiting.empty() && left > 0; first = false) {
       RateLane& lane = flow.waiting.first();
-      // Who had its part already gets more only where nobody is behind, and little by little.
-      if (lane.had > fair && !first) break;
+      // Who had its part already gets more only where nobody is behind, little by little, and not what is kept.
+      if (lane.had > fair && !first && left <= kept) break;
       const int64_t part = lane.had > fair ? crumb : std::max(threshold(), fair - lane.had);
       // What would be too little for anybody else goes along.
       const int64_t given = std::min(left - part < threshold() ? left : part, lane.wanted);

@@ -354,6 +354,33 @@ TEST("a starved group costs one wake-up per tick, however many of its members wa
   CHECK(world.loop().turns() - before <= 50 * 4);
 }
 
+TEST("fifteen hundred connections keep their group's total within 1 % and their shares within 5 %") {
+  NetWorld::Options options;
+  options.eventRecords = 65'536;
+  NetWorld world("sim", options);
+  const auto group = RateGroup::create({{}, {100'000, 1'000'000}, 10}, 1'024, nullptr, world.nowMs());
+  Crowd crowd(world, 1'500, limited(nullptr, group), {});
+  const std::string bytes = pattern(2'000'000, 1);
+  for (const Conn client : crowd.clients) world.writeReference(client, bytes, 1);
+  world.apply();
+  world.pass(3'000);
+  const auto before = crowd.received();
+  const uint64_t turns = world.loop().turns();
+  constexpr int64_t seconds = 8;
+  world.pass(1'000 * seconds);
+  auto got = crowd.received();
+  for (size_t i = 0; i < got.size(); ++i) got[i] -= before[i];
+  const auto total = static_cast<double>(std::accumulate(got.begin(), got.end(), size_t{0}));
+  CHECK(std::abs(total / (10e6 * seconds) - 1) <= 0.01);
+  const double mean = total / static_cast<double>(got.size());
+  const auto [least, most] = std::ranges::minmax(got);
+  CHECK(static_cast<double>(least) >= mean * 0.95);
+  CHECK(static_cast<double>(most) <= mean * 1.05);
+  CHECK(world.loop().turns() - turns <= 3 * 100 * seconds);  // the tick, and what its sends bring about
+  for (const Conn client : crowd.clients) world.op(OpType::destroy, client);
+  world.apply();
+}
+
 TEST("a connection joins, changes and leaves groups while they are starved (LE-23)") {
   NetWorld world("sim");
   const auto starved = RateGroup::create(limitOf(100, 100, 1000), 1, nullptr, world.nowMs());
