@@ -25,6 +25,8 @@ import {
   type ConnectionTls,
   closeOptions,
   connectionTimeouts,
+  type OperationBounds,
+  operationBounds,
   priorityOption,
   type ReadWaterMarks,
   readWaterMarks,
@@ -785,6 +787,12 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   set priority(priority: number) {
     priorityOption.parse(priority, 'priority')
     if ((this.flags & closed) === 0) this.channel.setPriority(this.slot, priority)
+  }
+
+  /** Replaces the bounds on single reads and writes; what is left out becomes 0, none. Source: LE-20. */
+  setOperationBounds(bounds: OperationBounds): void {
+    const { maxReadBytes, maxWriteBytes } = parse(operationBounds, bounds)
+    this.channel.native.setOperationBounds(this.slot, this.tag, maxReadBytes, maxWriteBytes)
   }
 
   /** Replaces the bounds on idle and half-closed time; what is left out becomes 0, none. */

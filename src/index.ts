@@ -63,6 +63,7 @@ export type {
   CloseOptions,
   ConnectionOptions,
   ConnectionTimeouts,
+  OperationBounds,
   PairOptions,
   ReadWaterMarks,
 } from './settings.js'

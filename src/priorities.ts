@@ -1,6 +1,12 @@
-import { eventListenerFailed, eventOpened, eventReleased, eventTimer, maxSlots } from './native/records.js'
+import * as records from './native/records.js'
 
+const { eventOpened, maxSlots } = records
 const recordWords = 4
+// Those whose id is no slot.
+const ofNoConnection = new Set([
+  ...[records.eventReleased, records.eventTimer],
+  ...[records.eventListenerFailed, records.eventHandshakeFailed],
+])
 
 /** Which connections' events of a turn are handled before those of others. */
 export class Priorities {
@@ -36,8 +42,7 @@ export class Priorities {
       const id = words[k + 1]!
       // What follows `opened` in the same batch belongs to it already.
       if (type === eventOpened) bySlot[id] = priorityOfListener(words[k + 2]!) ?? 0
-      const isOfConnection = type !== eventReleased && type !== eventTimer && type !== eventListenerFailed
-      ranks[i] = isOfConnection ? bySlot[id]! : 0
+      ranks[i] = ofNoConnection.has(type) ? 0 : bySlot[id]!
       if (ranks[i] !== ranks[0]) differ = true
       order.push(i)
     }

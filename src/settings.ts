@@ -28,6 +28,11 @@ export interface ConnectionOptions extends SocketOptions {
   /** Collected bytes at which reading rests, with `readable`, `for await` and streams. Default: as `highWaterBytes`; for
    *  Node streams 65 536. Source: LE-42. */
   readHighWaterBytes?: number
+  /** What one read, and so one call of `data`, may bring before others have their turn. Default 0: what `receiveTurnBytes`
+   *  of the runtime allows. With TLS it bounds what is read of the ciphertext. Source: LE-20. */
+  maxReadBytes?: number
+  /** What one write to the system may hold before others have their turn. Default 0: no bound. Source: LE-20. */
+  maxWriteBytes?: number
   /** Bound on silence of the peer while we read. Default 0: none. Source: HP-101. */
   readTimeoutMs?: number
   /** Bound on a standstill of what is queued. Default 0: none. Source: HP-101, LE-49. */
@@ -46,6 +51,7 @@ export interface ConnectionOptions extends SocketOptions {
 
 /** Of `Connection.priority`. */
 export const priorityOption = integer({ min: -100, max: 100, default: 0 })
+const operationBound = () => integer({ min: 0, max: maxBytes, default: 0 })
 const timeout = () => withDefault(milliseconds(), 0)
 
 // Whatever the socket is.
@@ -56,6 +62,8 @@ const flowOptions = {
   hardLimitBytes: integer({ min: 1, max: maxBytes, default: 67_108_864 }),
   readLowWaterBytes: integer({ min: 0, max: maxBytes, default: 0 }),
   readHighWaterBytes: optional(integer({ min: 1, max: maxBytes })),
+  maxReadBytes: operationBound(),
+  maxWriteBytes: operationBound(),
   readTimeoutMs: timeout(),
   writeTimeoutMs: timeout(),
   halfClosedTimeoutMs: timeout(),
@@ -181,12 +189,15 @@ export function nativeRatesOf(options: RateOptions, clock: RateClock): Partial<N
 
 export function nativeConfigOf(
   options: Required<
-    Pick<ConnectionOptions, 'readTimeoutMs' | 'writeTimeoutMs' | 'halfClosedTimeoutMs' | 'lowWaterBytes'>
+    Pick<ConnectionOptions, Exclude<keyof NativeConnectionConfig & keyof ConnectionOptions, 'rateLimit'>>
   >,
   startPaused: boolean,
 ): NativeConnectionConfig {
-  const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes } = options
-  return { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes, startPaused }
+  const { readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes, maxReadBytes, maxWriteBytes } = options
+  return {
+    ...{ readTimeoutMs, writeTimeoutMs, halfClosedTimeoutMs, lowWaterBytes },
+    ...{ maxReadBytes, maxWriteBytes, startPaused },
+  }
 }
 
 /** How long a graceful close may take. */
@@ -217,6 +228,19 @@ export const readWaterMarks = {
   lowWaterBytes: optional(integer({ min: 0, max: maxBytes })),
   highWaterBytes: optional(integer({ min: 1, max: maxBytes })),
 } satisfies Shape<ReadWaterMarks>
+
+/** What single operations may move, see {@link ConnectionOptions}; what is left out becomes 0, no bound. */
+export interface OperationBounds {
+  /** What one read may bring. */
+  maxReadBytes?: number
+  /** What one write to the system may hold. */
+  maxWriteBytes?: number
+}
+
+export const operationBounds = {
+  maxReadBytes: operationBound(),
+  maxWriteBytes: operationBound(),
+} satisfies Shape<OperationBounds>
 
 export const closeOptions = {
   timeoutMs: withDefault(milliseconds({ min: 1 }), 5000),

@@ -33,6 +33,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::tlsPeerCertificates>("tlsPeerCertificates"),
                          InstanceMethod<&Channel::tlsOwnCertificate>("tlsOwnCertificate"),
                          InstanceMethod<&Channel::tlsOcspResponse>("tlsOcspResponse"),
+                         InstanceMethod<&Channel::setOperationBounds>("setOperationBounds"),
                          InstanceMethod<&Channel::setTimeouts>("setTimeouts"),
                          InstanceMethod<&Channel::setRateLimit>("setRateLimit"),
                          InstanceMethod<&Channel::setRateGroup>("setRateGroup"),
@@ -397,6 +398,15 @@ Napi::Value Channel::tlsOcspResponse(const Napi::CallbackInfo& info) {
   std::string bytes;
   onSession(info, [&](const TlsSession& session) { bytes = session.ocspResponse(); });
   return values::buffer(info.Env(), bytes);
+}
+
+Napi::Value Channel::setOperationBounds(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const OperationBounds bounds{info[2].As<Napi::Number>().Uint32Value(), info[3].As<Napi::Number>().Uint32Value()};
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setOperationBounds(target.slot, *connection, bounds);
+  });
+  return info.Env().Undefined();
 }
 
 Napi::Value Channel::setTimeouts(const Napi::CallbackInfo& info) {

@@ -151,6 +151,7 @@ RateBinding readBinding(const Napi::Object& object) {
   binding.group = readGroup(object.Get("rateGroup"));
   binding.groups = sharedOf<SharedMap>(object.Get("rateGroups"));
   binding.groupFollows = values::flag(object, "rateGroupFollows");
+  binding.bounds = {values::number(object, "maxReadBytes"), values::number(object, "maxWriteBytes")};
   return binding;
 }
 

@@ -243,7 +243,7 @@ uint32_t UringEngine::allowed(Slot slot, uint32_t share) {
 
 void UringEngine::deliver(Slot slot, UringBuffers::Piece piece, Output& out) {
   sockets_[slot].turnBytes += piece.length;
-  if (out.count > 0) {
+  if (out.count > 0 && !sockets_[slot].limited) {
     // What one message brought in several receives lies side by side, and is handed on as one.
     Completion& previous = out.to[out.count - 1];
     if (previous.kind == Completion::Kind::received && previous.socket == slot &&

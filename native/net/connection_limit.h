@@ -11,14 +11,26 @@
 
 namespace sluice {
 
+/// What one read or write may move at most, so that others have their turn before the next (LE-20). 0: no bound.
+struct OperationBounds {
+  uint32_t readBytes = 0, writeBytes = 0;
+
+  bool any() const { return readBytes != 0 || writeBytes != 0; }
+  uint32_t of(Direction direction) const {
+    const uint32_t bytes = direction == Direction::read ? readBytes : writeBytes;
+    return bytes == 0 ? UINT32_MAX : bytes;
+  }
+};
+
 /// What limits the rate of a connection, or of each one that a listener accepts. Nothing is a limit, too.
 struct RateBinding {
   std::shared_ptr<const RateLimit> own;
   std::shared_ptr<RateGroup> group;
   std::shared_ptr<RateGroupMap> groups;  // the group is the one of its remote address
   bool groupFollows = false;             // JavaScript will name the group; nothing is read before
+  OperationBounds bounds;
 
-  bool any() const { return own || group || groups || groupFollows; }
+  bool any() const { return own || group || groups || groupFollows || bounds.any(); }
 };
 
 /// Reasons why a limited connection does not send; its reasons not to read are among its pauses.
@@ -28,11 +40,12 @@ enum SendHold : uint8_t { heldByOwn = 1, heldByGroup = 2 };
 struct ConnectionLimit {
   std::optional<TokenBuckets> own;
   std::unique_ptr<RateMember> member;  // of a group; leaves it when destroyed
-  Timer timer;                         // when the own buckets are to be looked at
-  uint8_t sendHolds = 0;               // a set of SendHold
-  bool sendsLater = false;             // in the list of those who go on in the next turn
-  uint32_t awaited = 0;                // directions in which the group's grant is waited for, as bits
-  uint64_t reserved = 0;               // counted already, of a send that completes later
+  OperationBounds bounds;
+  Timer timer;              // when the own buckets are to be looked at
+  uint8_t sendHolds = 0;    // a set of SendHold
+  bool sendsLater = false;  // in the list of those who go on in the next turn
+  uint32_t awaited = 0;     // directions in which the group's grant is waited for, as bits
+  uint64_t reserved = 0;    // counted already, of a send that completes later
 };
 
 /// How a connection stands with its limits, per direction.

@@ -55,6 +55,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   /// Handshakes run on `threads` threads of their own from now on; 0 never comes.
   void useHandshakeThreads(uint32_t threads);
   /// Limits the connection by buckets of its own, or by none: null. Levels go on (LE-10).
+  void setOperationBounds(Slot slot, Connection& connection, const OperationBounds& bounds);
   void setRateLimit(Slot slot, Connection& connection, std::shared_ptr<const RateLimit> limit);
   /// Makes it a member of another group, or of none: null.
   void setRateGroup(Slot slot, Connection& connection, std::shared_ptr<RateGroup> group);

@@ -175,10 +175,14 @@ void Network::encryptStaged(Slot slot, Connection& connection) {
 // Goes on while the wire takes what is made: nobody would tell of room that was never missing.
 void Network::encryptQueued(Slot slot, Connection& connection) {
   enterLayers(connection);
-  while (encryptOnce(slot, connection)) {
+  for (;;) {
+    const bool made = encryptOnce(slot, connection);
+    if (!connection.live()) return;
+    // With a full queue there was no room to make anything; the kernel may take all of it at once.
+    const bool hadQueue = connection.queue != nullptr;
     if (!sendWire(slot, connection) || connection.queue || connection.sending) return;
+    if (!made && !hadQueue) return;
   }
-  if (connection.live()) sendWire(slot, connection);
 }
 
 // From the lowest layer up, as a layer's plaintext comes before what those above it send. Whether anything was made, and

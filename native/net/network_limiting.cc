@@ -24,6 +24,7 @@ std::string keyOf(const SocketAddress& address) {
 
 void Network::bindRate(Slot slot, Connection& connection, const RateBinding& binding, const SocketAddress* remote) {
   if (!binding.any()) return;
+  if (binding.bounds.any()) setOperationBounds(slot, connection, binding.bounds);
   if (binding.groupFollows) connection.pauses |= pausedForGroup;
   if (binding.own) setRateLimit(slot, connection, binding.own);
   if (binding.group) setRateGroup(slot, connection, binding.group);
@@ -67,6 +68,12 @@ void Network::setRateGroup(Slot slot, Connection& connection, std::shared_ptr<Ra
   dropIdleLimit(slot, connection);
 }
 
+void Network::setOperationBounds(Slot slot, Connection& connection, const OperationBounds& bounds) {
+  if (!bounds.any() && !connection.limit) return;
+  limitOf(slot, connection).bounds = bounds;
+  dropIdleLimit(slot, connection);
+}
+
 void Network::leaveGroup(ConnectionLimit& limits) {
   for (const Direction direction : directions) stopAwaiting(limits, direction);
   limits.member.reset();
@@ -74,6 +81,7 @@ void Network::leaveGroup(ConnectionLimit& limits) {
 
 void Network::dropIdleLimit(Slot slot, Connection& connection) {
   if (!connection.limit || connection.limit->own || connection.limit->member) return;
+  if (connection.limit->bounds.any()) return;
   connection.limit.reset();
   limitReceive(slot, false);
 }
@@ -149,7 +157,8 @@ uint32_t Network::mayReceive(Slot slot) {
     if (limits.member) limits.member->release(Direction::read, loop_.nowMs());
     return 0;
   }
-  const int64_t bytes = groupAllowance(limits, Direction::read, own);
+  const int64_t most = std::min<int64_t>(own, limits.bounds.of(Direction::read));
+  const int64_t bytes = groupAllowance(limits, Direction::read, most);
   if (bytes == 0) connection.pauses |= pausedByGroup;
   return static_cast<uint32_t>(std::min<int64_t>(bytes, UINT32_MAX));
 }
@@ -165,7 +174,7 @@ uint32_t Network::usualReceive(Slot slot) {
   Connection& connection = at(slot);
   if (!connection.limit || connection.state != ConnectionState::open) return UINT32_MAX;
   ConnectionLimit& limits = *connection.limit;
-  int64_t bytes = UINT32_MAX;
+  int64_t bytes = limits.bounds.of(Direction::read);
   if (limits.own) bytes = std::min(bytes, limits.own->limit()->read.rate);
   if (limits.member) bytes = std::min(bytes, limits.member->usual(Direction::read));
   return static_cast<uint32_t>(bytes);
@@ -180,6 +189,7 @@ size_t Network::maySend(Connection& connection, size_t wanted) {
     armLimit(connection);
     return 0;
   }
+  wanted = std::min<size_t>(wanted, limits.bounds.of(Direction::write));
   const int64_t most = std::min<int64_t>(own, static_cast<int64_t>(std::min<size_t>(wanted, rateLimitMax)));
   const int64_t bytes = groupAllowance(limits, Direction::write, most);
   if (bytes == 0) limits.sendHolds |= heldByGroup;

@@ -190,8 +190,8 @@ void Network::sendQueued(Slot slot, Connection& connection) {
   if (!connection.live()) return;
   bool cut = false;  // by a limit
   while (connection.queue && !connection.sending) {
-    if (cut && connection.limit->member) {
-      sendLater(slot, connection);  // the others of its group have their turn
+    if (cut && (connection.limit->member || connection.limit->bounds.writeBytes != 0)) {
+      sendLater(slot, connection);  // the others have their turn
       break;
     }
     size_t most = defers_ ? deferredSendBytes : SIZE_MAX;

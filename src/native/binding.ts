@@ -81,6 +81,8 @@ export interface NativeConnectionConfig {
   writeTimeoutMs: number
   halfClosedTimeoutMs: number
   lowWaterBytes: number
+  maxReadBytes: number
+  maxWriteBytes: number
   startPaused: boolean
 }
 
@@ -324,6 +326,7 @@ export interface NativeChannel {
   tlsPeerCertificates(slot: number, tag: number): Buffer[]
   tlsOwnCertificate(slot: number, tag: number): Buffer | undefined
   tlsOcspResponse(slot: number, tag: number): Buffer | undefined
+  setOperationBounds(slot: number, tag: number, readBytes: number, writeBytes: number): void
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
   setRateLimit(slot: number, tag: number, limit: NativeRateLimit | undefined): void
   setRateGroup(slot: number, tag: number, group: NativeRateGroup | undefined): void
