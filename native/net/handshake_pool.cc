@@ -37,6 +37,7 @@ void HandshakePool::results(std::vector<Job>& out) {
   out.clear();
   std::lock_guard lock(mutex_);
   out.swap(finished_);
+  ready_.store(false);
 }
 
 void HandshakePool::run() {
@@ -52,6 +53,7 @@ void HandshakePool::run() {
     std::this_thread::yield();
     lock.lock();
     finished_.push_back(job);
+    ready_.store(true);
     if (finished_.size() > 1) continue;
     lock.unlock();
     done_(context_);

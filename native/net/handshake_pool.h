@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -34,6 +35,8 @@ class HandshakePool {
   void submit(Slot slot, uint32_t tag, TlsSession& session);
   /// Moves what is finished into `out`.
   void results(std::vector<Job>& out);
+  /// results() has something. The call that woke the loop may have come while it was busy with other things.
+  bool hasResults() const { return ready_.load(); }
 
  private:
   void run();
@@ -45,6 +48,7 @@ class HandshakePool {
   std::condition_variable filled_;
   std::deque<Job> jobs_;
   std::vector<Job> finished_;
+  std::atomic<bool> ready_{false};
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

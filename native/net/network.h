@@ -74,7 +74,10 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void onCompletion(const Completion& completion) override;
   void onTimer(Timer& timer) override;
   void onTurn() override;
-  bool work() const override { return !readable_.empty() || !handshakes_.empty() || pairs_.work(); }
+  bool work() const override {
+    if (pool_ && pool_->hasResults()) return true;
+    return !readable_.empty() || !handshakes_.empty() || pairs_.work();
+  }
   /// onTurn() has something to do that needs nothing of the kernel.
   bool workInMemory() const { return pairs_.work() || !readable_.empty(); }
   void gateOpened() override;
