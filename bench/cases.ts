@@ -9,6 +9,7 @@ export type CaseKind =
   | 'idle'
   | 'delay'
   | 'storm'
+  | 'crowd'
   | 'filter'
   | 'queue'
   | 'pair'
@@ -76,6 +77,8 @@ export interface BenchCase {
   readonly targets: readonly Target[]
   /** One of the cases of `--quick`. */
   readonly quick: boolean
+  /** So many more connections are open that send nothing, or a byte a second. */
+  readonly crowd?: number
   /** Undefined: plain TCP. */
   readonly tls?: CaseTls
 }
@@ -231,6 +234,15 @@ export const cases: readonly BenchCase[] = [
     ],
     quick: false,
     tls: { keyType: 'RSA-2048' },
+  },
+  {
+    ...tlsEcho(1024, 1),
+    name: 'tls-crowd',
+    title: `TLS, throughput lost by 64 connections × 1 KiB beside ${grouped(5000)} that say nothing or a byte a second`,
+    kind: 'crowd',
+    unit: '%',
+    targets: [{ via: handlers, atMost: 20 }],
+    crowd: 5000,
   },
 ]
 

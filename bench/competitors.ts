@@ -34,7 +34,7 @@ const nothing: readonly CaseKind[] = []
 const sharing: readonly CaseKind[] = ['total', 'shares']
 const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay', ...sharing]
 // Without Node's meter of delay, without streams, and with no rate of their own.
-const simpler: readonly CaseKind[] = ['delay', 'storm', 'filter', ...sharing]
+const simpler: readonly CaseKind[] = ['delay', 'storm', 'crowd', 'filter', ...sharing]
 const both: readonly Transport[] = ['tcp', 'tls']
 
 /** Whether it can take part in a case, leaving aside whether it runs here. */

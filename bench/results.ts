@@ -99,6 +99,8 @@ export function summarise(bench: BenchCase, competitors: readonly Competitor[], 
     const against = (yardstick: Yardstick) => {
       // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
       if (yardstick === 'c-epoll' && bench.kind === 'idle') return []
+      // What is lost may be nothing.
+      if (bench.kind === 'crowd') return []
       const server = yardstick === 'unlimited' ? competitor.unlimited : yardstick
       return (server !== undefined && rounds.get(server)) || []
     }

@@ -75,8 +75,10 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void onTimer(Timer& timer) override;
   void onTurn() override;
   bool work() const override {
+    // Told by other threads, perhaps while this one was busy: nobody wakes it for these again.
     if (pool_ && pool_->hasResults()) return true;
-    return !readable_.empty() || !handshakes_.empty() || pairs_.work();
+    if (gateOpened_.load(std::memory_order_relaxed) || gateWanted_.load(std::memory_order_relaxed)) return true;
+    return !readable_.empty() || !handshakes_.empty() || pairs_.work() || !rateMail_.empty();
   }
   /// onTurn() has something to do that needs nothing of the kernel.
   bool workInMemory() const { return pairs_.work() || !readable_.empty(); }
