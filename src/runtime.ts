@@ -134,6 +134,7 @@ export class Runtime implements Clock, AsyncDisposable {
       backlog: parsed.backlog,
       ipv6Only: parsed.ipv6Only,
       reusePort: parsed.reusePort,
+      shared: this.channels.length > 1 && !parsed.reusePort,
       options: encodeSocketOptions(parsed, 'listener'),
       gates,
       tls: tls?.config,

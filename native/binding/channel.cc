@@ -174,6 +174,7 @@ Napi::Value Channel::listen(const Napi::CallbackInfo& info) {
   spec.backlog = static_cast<int>(values::number(options, "backlog"));
   spec.ipv6Only = values::flag(options, "ipv6Only");
   spec.reusePort = values::flag(options, "reusePort");
+  spec.shared = values::flag(options, "shared");
   spec.options = values::socketOptions(options, "options");
   const auto key = values::number(options, "key");
   auto config = values::connectionConfig(options);

@@ -73,6 +73,7 @@ struct ListenSpec {
   int backlog = 511;
   bool ipv6Only = false;
   bool reusePort = false;
+  bool shared = false;      // other engines accept from the same socket: take turns with them
   SocketOptions options{};  // set before bind, inherited by accepted sockets
 };
 

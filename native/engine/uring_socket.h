@@ -62,6 +62,7 @@ struct UringListener {
   uint32_t turn = 0;        // the poll that turnCount counts for
   uint32_t turnCount = 0;   // delivered in it
   uint32_t accepting = 0;   // accept operations under way
+  bool shared = false;      // with other engines
   bool multishot = false;   // the one under way is multishot
   bool cancelling = false;  // those under way are to end
   bool failed = false;      // acceptFailed was told; nothing until the next setAcceptBudget()

@@ -121,6 +121,7 @@ export interface NativeListenOptions extends NativeConnectionConfig {
   backlog: number
   ipv6Only: boolean
   reusePort: boolean
+  shared: boolean
   options: NativeSocketOptions
   gates: NativeGate[]
   tls?: NativeTlsConfig
