@@ -47,6 +47,15 @@ export function takesPart({ only, without, over }: Competitor, { kind, tls }: Be
 export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
   return [
     { id: 'node:net', title: 'node:net', command: script('node-net'), quick: true, without: nothing, over: ['tcp'] },
+    {
+      id: 'node:net-limits',
+      title: 'node:net, limits not reached',
+      command: script('node-net', '--limits', 'unreached'),
+      unlimited: 'node:net',
+      quick: false,
+      without: [...onlyEcho, 'filter'],
+      over: ['tcp'],
+    },
     { id: 'node:tls', title: 'node:tls', command: script('node-tls'), quick: true, without: nothing, over: ['tls'] },
     bun(),
     ...sluice(engine),
