@@ -23,6 +23,7 @@ import {
   type ConnectionSettings,
   type ConnectionTimeouts,
   type ConnectionTls,
+  checkSizes,
   closeOptions,
   connectionTimeouts,
   type OperationBounds,
@@ -30,6 +31,8 @@ import {
   priorityOption,
   type ReadWaterMarks,
   readWaterMarks,
+  type WriteWaterMarks,
+  writeWaterMarks,
 } from './settings.js'
 import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
 import type { TlsContext } from './tls/context.js'
@@ -109,7 +112,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** @internal */ readonly channel: Channel
   /** @internal */ readonly slot: number
   /** @internal The slot's generation << 8. */ readonly tag: number
-  /** @internal */ readonly settings: ConnectionSettings
+  /** @internal */ settings: ConnectionSettings
   /** @internal */ handlers: ConnectionHandlers<never>
   /** @internal What reads in place of handlers. */ sink: unknown
   /** @internal Bytes handed over, modulo 2^32; with Channel.taken it gives what is queued. */ posted: number
@@ -787,6 +790,19 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   set priority(priority: number) {
     priorityOption.parse(priority, 'priority')
     if ((this.flags & closed) === 0) this.channel.setPriority(this.slot, priority)
+  }
+
+  /**
+   * Changes how much may be queued before `write()` asks for patience, when `drain` is reported, and what is refused. A
+   * `drain` that is due by the new low mark comes soon. Source: LE-41. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
+   */
+  setWriteWaterMarks(marks: WriteWaterMarks): void {
+    const given = Object.entries(parse(writeWaterMarks, marks)).filter(([, value]) => value !== undefined)
+    const settings = { ...this.settings, ...Object.fromEntries(given) }
+    // Those of reading are set elsewhere.
+    checkSizes({ ...settings, readLowWaterBytes: 0 })
+    this.settings = settings
+    this.channel.native.setLowWater(this.slot, this.tag, settings.lowWaterBytes)
   }
 
   /** Replaces the bounds on single reads and writes; what is left out becomes 0, none. Source: LE-20. */

@@ -66,6 +66,7 @@ export type {
   OperationBounds,
   PairOptions,
   ReadWaterMarks,
+  WriteWaterMarks,
 } from './settings.js'
 export type { ShutdownOptions } from './shutdown.js'
 export type { SimulationOptions } from './simulation.js'

@@ -229,6 +229,21 @@ export const readWaterMarks = {
   highWaterBytes: optional(integer({ min: 1, max: maxBytes })),
 } satisfies Shape<ReadWaterMarks>
 
+/** How much may be queued, see {@link ConnectionOptions}; what is left out stays as it is. */
+export interface WriteWaterMarks {
+  /** Queued bytes at which `drain` is reported. */
+  lowWaterBytes?: number
+  /** Queued bytes from which `write()` returns false. */
+  highWaterBytes?: number
+  /** Queued bytes that no `write()` may exceed. */
+  hardLimitBytes?: number
+}
+
+export const writeWaterMarks = {
+  ...readWaterMarks,
+  hardLimitBytes: optional(integer({ min: 1, max: maxBytes })),
+} satisfies Shape<WriteWaterMarks>
+
 /** What single operations may move, see {@link ConnectionOptions}; what is left out becomes 0, no bound. */
 export interface OperationBounds {
   /** What one read may bring. */

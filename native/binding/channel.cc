@@ -33,6 +33,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::tlsPeerCertificates>("tlsPeerCertificates"),
                          InstanceMethod<&Channel::tlsOwnCertificate>("tlsOwnCertificate"),
                          InstanceMethod<&Channel::tlsOcspResponse>("tlsOcspResponse"),
+                         InstanceMethod<&Channel::setLowWater>("setLowWater"),
                          InstanceMethod<&Channel::setOperationBounds>("setOperationBounds"),
                          InstanceMethod<&Channel::setTimeouts>("setTimeouts"),
                          InstanceMethod<&Channel::setRateLimit>("setRateLimit"),
@@ -399,6 +400,15 @@ Napi::Value Channel::tlsOcspResponse(const Napi::CallbackInfo& info) {
   std::string bytes;
   onSession(info, [&](const TlsSession& session) { bytes = session.ocspResponse(); });
   return values::buffer(info.Env(), bytes);
+}
+
+Napi::Value Channel::setLowWater(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto bytes = info[2].As<Napi::Number>().Uint32Value();
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setLowWater(target.slot, *connection, bytes);
+  });
+  return info.Env().Undefined();
 }
 
 Napi::Value Channel::setOperationBounds(const Napi::CallbackInfo& info) {

@@ -54,8 +54,10 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   TlsResult<void> startTls(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config);
   /// Handshakes run on `threads` threads of their own from now on; 0 never comes.
   void useHandshakeThreads(uint32_t threads);
-  /// Limits the connection by buckets of its own, or by none: null. Levels go on (LE-10).
+  /// `drain` is reported from then on when what is queued has fallen to so much, at once if it has.
+  void setLowWater(Slot slot, Connection& connection, uint32_t bytes);
   void setOperationBounds(Slot slot, Connection& connection, const OperationBounds& bounds);
+  /// Limits the connection by buckets of its own, or by none: null. Levels go on (LE-10).
   void setRateLimit(Slot slot, Connection& connection, std::shared_ptr<const RateLimit> limit);
   /// Makes it a member of another group, or of none: null.
   void setRateGroup(Slot slot, Connection& connection, std::shared_ptr<RateGroup> group);

@@ -301,6 +301,11 @@ void Network::onSendFailed(Slot slot, Connection& connection, const Error& error
   if (!peerWentAway || !receives) beginClosing(slot, connection, CloseMode::normal, error);
 }
 
+void Network::setLowWater(Slot slot, Connection& connection, uint32_t bytes) {
+  connection.lowWaterBytes = bytes;
+  if (connection.live()) afterSending(slot, connection);
+}
+
 void Network::countTaken(Slot slot, Connection& connection, size_t bytes) {
   connection.bytesWritten += bytes;
   int32_t* taken = &loop_.memory().taken[slot];

@@ -327,6 +327,7 @@ export interface NativeChannel {
   tlsPeerCertificates(slot: number, tag: number): Buffer[]
   tlsOwnCertificate(slot: number, tag: number): Buffer | undefined
   tlsOcspResponse(slot: number, tag: number): Buffer | undefined
+  setLowWater(slot: number, tag: number, bytes: number): void
   setOperationBounds(slot: number, tag: number, readBytes: number, writeBytes: number): void
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
   setRateLimit(slot: number, tag: number, limit: NativeRateLimit | undefined): void
