@@ -14,7 +14,7 @@
 namespace sluice {
 
 /// Byte 13 of a version 2 header, upper half; version 1 knows `unspec` (UNKNOWN), `inet` and `inet6`.
-enum class ProxyFamily : uint8_t { unspec = 0, inet = 1, inet6 = 2, local = 3 };
+enum class ProxyFamily : uint8_t { unspec = 0, inet = 1, inet6 = 2, unixPath = 3 };
 /// The lower half; version 1 knows `unspec` (UNKNOWN) and `stream`.
 enum class ProxyTransport : uint8_t { unspec = 0, stream = 1, dgram = 2 };
 

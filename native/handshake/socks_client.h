@@ -96,6 +96,8 @@ class SocksClient {
   std::vector<uint8_t> output_{};
   size_t sent_ = 0;
   uint8_t replyCode_ = 0xff;
+  OpeningFailure failure_ = OpeningFailure::none;
+  std::string_view text_{};
   SocketAddress bound_{};
 };
 
