@@ -251,14 +251,14 @@ class SocksStep final : public OpeningStep {
 
 class SendProxyStep final : public OpeningStep {
  public:
-  explicit SendProxyStep(const SendProxyOptions& options) : options_(options) {}
+  explicit SendProxyStep(const ProxySend& send) : send_(send) {}
 
   StepVerdict begin(OpeningContext& context) override {
-    ProxyFacts facts = options_.facts();
+    ProxyFacts facts = send_.facts();
     // The context's words are those of accepted connections: its source is the peer.
     if (facts.source.family() == AF_UNSPEC) facts.source = context.destination();
     if (facts.destination.family() == AF_UNSPEC) facts.destination = context.source();
-    const auto header = writeProxyHeader(options_.header, facts);
+    const auto header = writeProxyHeader(send_.options, facts);
     if (!header) return StepVerdict::failed(prxSend);
     context.send(*header);
     return StepVerdict::done(0);
@@ -270,7 +270,7 @@ class SendProxyStep final : public OpeningStep {
   OpeningFailure aborted() const override { return prxSend; }
 
  private:
-  const SendProxyOptions& options_;
+  const ProxySend& send_;
 };
 
 }  // namespace
@@ -299,31 +299,8 @@ Kind socks(SocksRequest request) {
   return std::make_unique<KindOf<SocksStep, SocksRequest>>(name, std::move(request));
 }
 
-ProxyFacts SendProxyOptions::facts() const {
-  ProxyFacts facts;
-  facts.source = source;
-  facts.destination = destination;
-  facts.alpn = alpn;
-  facts.authority = authority;
-  facts.uniqueId = uniqueId;
-  facts.netns = netns;
-  if (!hasSsl) return facts;
-  ProxyFacts::Ssl& ssl = facts.ssl.emplace();
-  ssl.client = sslClient;
-  ssl.verify = sslVerify;
-  ssl.version = sslVersion;
-  ssl.commonName = sslCommonName;
-  ssl.cipher = sslCipher;
-  ssl.certificateSignature = sslCertificateSignature;
-  ssl.keyAlgorithm = sslKeyAlgorithm;
-  ssl.group = sslGroup;
-  ssl.signatureScheme = sslSignatureScheme;
-  ssl.certificate = bytesOf(sslCertificate);
-  return facts;
-}
-
-Kind sendProxy(SendProxyOptions options) {
-  return std::make_unique<KindOf<SendProxyStep, SendProxyOptions>>("sendProxy", std::move(options));
+Kind sendProxy(ProxySend send) {
+  return std::make_unique<KindOf<SendProxyStep, ProxySend>>("sendProxy", std::move(send));
 }
 
 }  // namespace sluice::opening_steps

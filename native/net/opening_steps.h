@@ -6,7 +6,7 @@
 #include "handshake/netscaler_header.h"
 #include "handshake/opening_step.h"
 #include "handshake/proxy_header.h"
-#include "handshake/proxy_writer.h"
+#include "handshake/proxy_send.h"
 #include "handshake/socks_client.h"
 
 namespace sluice {
@@ -64,21 +64,8 @@ Kind script(ScriptOptions options);
 /// Requires: SocksClient::create(request) succeeds.
 Kind socks(SocksRequest request);
 
-/// What is said in a header that is sent; without addresses, those of the socket.
-struct SendProxyOptions {
-  ProxySendOptions header;
-  SocketAddress source{}, destination{};
-  std::string alpn, authority, uniqueId, netns;
-  bool hasSsl = false;
-  uint8_t sslClient = 0;
-  uint32_t sslVerify = 0;
-  std::string sslVersion, sslCommonName, sslCipher, sslCertificateSignature, sslKeyAlgorithm, sslGroup,
-      sslSignatureScheme, sslCertificate;
-
-  ProxyFacts facts() const;
-};
-/// Requires: writeProxyHeader(options.header, options.facts()) succeeds.
-Kind sendProxy(SendProxyOptions options);
+/// Without addresses of its own the header names those of the socket. Requires: writeProxyHeader() succeeds for it.
+Kind sendProxy(ProxySend send);
 
 }  // namespace opening_steps
 }  // namespace sluice
