@@ -324,7 +324,10 @@ export class Channel {
     const settings = key === 0 ? this.connections[slot]?.settings : this.listeners.get(key)?.settings
     const script = settings?.steps?.[step]
     // Its listener has been closed meanwhile.
-    if (script === undefined) return this.stage(records.opStepAnswer | tag, slot, records.stepCloses, 0)
+    if (script === undefined) {
+      this.stage(records.opStepAnswer | tag, slot, records.stepCloses, 0)
+      return
+    }
     let run = this.openings.get(slot)
     if (run?.tag !== tag) {
       run = new OpeningRun(this, slot, tag)

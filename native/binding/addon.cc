@@ -6,6 +6,7 @@
 #include "binding/channel.h"
 #include "binding/gates.h"
 #include "binding/opening_values.h"
+#include "binding/proxy_values.h"
 #include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
 #include "binding/tls_binding.h"
@@ -140,6 +141,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   exports.Set("tls", tlsBinding(env));
   exports.Set("opening", values::openingBinding(env));
+  exports.Set("proxy", values::proxyBinding(env));
   return exports;
 }
 

@@ -1,4 +1,14 @@
-import { boolean, excludes, integer, milliseconds, oneOf, optional, parse, type Shape, withDefault } from '../options.js'
+import {
+  boolean,
+  excludes,
+  integer,
+  milliseconds,
+  oneOf,
+  optional,
+  parse,
+  type Shape,
+  withDefault,
+} from '../options.js'
 import { HandshakeStep } from './handshake-step.js'
 import { networks } from './networks.js'
 import { type ProxyLimits, proxyLimits } from './proxy-header.js'

@@ -60,7 +60,8 @@ function socks(
   request: { version: 4 | 5; host: string; port: number; user: string; password: string },
 ): HandshakeStep {
   const wrong = native.opening.checkSocks(request)
-  if (wrong === 'host') throw expected(`a name or address that SOCKS ${request.version} can express`, request.host, wrong)
+  if (wrong === 'host')
+    throw expected(`a name or address that SOCKS ${request.version} can express`, request.host, wrong)
   if (wrong !== undefined) throw expected('text of 1 to 255 bytes', request[wrong as 'user'], wrong)
   return new HandshakeStep(name, 'connect', { kind: 'socks', ...request }, request)
 }
@@ -76,4 +77,3 @@ export function sendProxy(options: ProxySendOptions = {}): HandshakeStep {
   writeProxySend(header) // refused here when it is too long
   return new HandshakeStep('sendProxy', 'connect', { kind: 'sendProxy', header })
 }
-

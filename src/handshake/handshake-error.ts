@@ -49,10 +49,13 @@ export const nameOfReason: Readonly<Record<string, ErrorName>> = {
 
 /** The error of a connection that did not get to its session, by the number that an event carries. */
 export function handshakeError(number: number, facts: ErrorFacts & { text?: string } = {}): SluiceError {
-  const { text: said, ...known } = facts
+  const { text: said, address: knownAddress, port: knownPort, ...known } = facts
   const failure = native.opening.takeFailure(number)
-  if (failure === undefined) return new SluiceError('OPENING_FAILED', { phase: 'handshake', ...known })
-  const { reason, meaning, text, step, address, port } = failure
+  if (failure === undefined) {
+    return new SluiceError('OPENING_FAILED', { phase: 'handshake', ...known, address: knownAddress, port: knownPort })
+  }
+  const { reason, meaning, text, step } = failure
+  const [address, port] = knownAddress === undefined ? [failure.address, failure.port] : [knownAddress, knownPort]
   const why = said ?? text
   return new SluiceError(nameOfReason[reason] ?? 'OPENING_FAILED', {
     phase: 'handshake',

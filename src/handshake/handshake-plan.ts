@@ -1,5 +1,16 @@
 import type { NativeOpening, NativeStep } from '../native/binding.js'
-import { expected, fn, integer, milliseconds, type OptionalParser, optional, parse, type Shape, string, withDefault } from '../options.js'
+import {
+  expected,
+  fn,
+  integer,
+  milliseconds,
+  type OptionalParser,
+  optional,
+  parse,
+  type Shape,
+  string,
+  withDefault,
+} from '../options.js'
 import type { CustomStep } from './custom-step.js'
 import { HandshakeStep } from './handshake-step.js'
 
@@ -57,7 +68,10 @@ export interface HandshakePlan {
 
 /** Puts the steps in order for native code. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` for a step out of place. */
 export function handshakePlan(
-  { handshake, handshakeTimeoutMs }: { handshake: (HandshakeStep | CustomStep)[] | undefined; handshakeTimeoutMs: number },
+  {
+    handshake,
+    handshakeTimeoutMs,
+  }: { handshake: (HandshakeStep | CustomStep)[] | undefined; handshakeTimeoutMs: number },
   side: 'accept' | 'connect',
   hasTls: boolean,
 ): HandshakePlan | undefined {
@@ -73,7 +87,7 @@ export function handshakePlan(
   return {
     native: { steps: native, sessionSteps: [], timeoutMs: handshakeTimeoutMs },
     scripts,
-    target: targets.findLast((target) => target !== undefined),
+    target: targets.filter((target) => target !== undefined).at(-1),
   }
 }
 

@@ -14,12 +14,7 @@ export class HandshakeStep {
   readonly target: { host: string; port: number } | undefined
 
   /** @internal */
-  constructor(
-    name: string,
-    side: 'accept' | 'connect',
-    native: NativeStep,
-    target?: { host: string; port: number },
-  ) {
+  constructor(name: string, side: 'accept' | 'connect', native: NativeStep, target?: { host: string; port: number }) {
     this.name = name
     this.side = side
     this.native = native

@@ -57,20 +57,22 @@ export class OpeningRun {
   }
 
   private answered(answer: StepAnswer, most: number): void {
-    if (answer === 'needMore') return this.tell(records.stepNeedsMore)
     const { consumed, verdict, text } = (answer ?? {}) as { consumed?: unknown; verdict?: unknown; text?: unknown }
-    if (typeof verdict === 'string' && Object.hasOwn(answers, verdict)) {
+    if (answer === 'needMore') {
+      this.tell(records.stepNeedsMore)
+    } else if (typeof verdict === 'string' && Object.hasOwn(answers, verdict)) {
       if (typeof text === 'string') this.text = text
-      return this.tell(answers[verdict as keyof typeof answers])
+      this.tell(answers[verdict as keyof typeof answers])
+    } else if (Number.isInteger(consumed) && (consumed as number) >= 0 && (consumed as number) <= most) {
+      this.tell(records.stepDone, consumed as number)
+    } else {
+      this.threw(
+        new SluiceError('INVALID_ARGUMENT', {
+          phase: 'handshake',
+          detail: `a step must answer 'needMore', { consumed } with 0 to ${most} bytes, or { verdict }`,
+        }),
+      )
     }
-    if (Number.isInteger(consumed) && (consumed as number) >= 0 && (consumed as number) <= most)
-      return this.tell(records.stepDone, consumed as number)
-    this.threw(
-      new SluiceError('INVALID_ARGUMENT', {
-        phase: 'handshake',
-        detail: `a step must answer 'needMore', { consumed } with 0 to ${most} bytes, or { verdict }`,
-      }),
-    )
   }
 
   private threw(thrown: unknown): void {
