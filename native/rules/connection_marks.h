@@ -34,7 +34,7 @@ class ConnectionMarks {
   /// The peer did what none should, e.g. a handshake of it failed (HP-93): glitch_cnt and glitch_rate.
   void countGlitches(uint32_t count, TimeMs now);
 
-  /// Starts counting it in an entry. Nothing happens where the place is taken: the first to track wins.
+  /// Counts it in an entry from now on. The place is free: the first to track in a place wins.
   void track(int place, TrackedEntry entry, TimeMs now);
   /// The entry in that place; empty where there is none.
   TrackedEntry& tracked(int place) { return tracked_[static_cast<size_t>(place)]; }
@@ -58,6 +58,7 @@ class ConnectionMarks {
   struct Resumption {
     uint64_t listId = 0;
     uint32_t rule = 0;
+    bool expectProxy = false;  // a rule before said so
   };
   Resumption& resumption(RuleStage stage) { return resumptions_[static_cast<size_t>(stage)]; }
 

@@ -44,6 +44,13 @@ class FrequencyCounter {
     }
   }
 
+  /// Takes back events that were counted, the latest first, as far as there are any.
+  void takeBack(uint32_t events) {
+    const uint32_t ofCurrent = std::min(events, current_);
+    current_ -= ofCurrent;
+    previous_ -= std::min(events - ofCurrent, previous_);
+  }
+
   /// HP-61: events in the window that ends now, times the period; `pending` more are about to happen.
   uint64_t total(TimeMs now, uint32_t periodMs, uint32_t pending = 0) const {
     const auto [previous, current, remainMs] = window(now, periodMs);

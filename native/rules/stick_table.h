@@ -133,7 +133,8 @@ class StickTable : public std::enable_shared_from_this<StickTable> {
   static constexpr uint64_t noMore = UINT64_MAX;
   std::vector<Row> rows(uint64_t& cursor, size_t atLeast, TimeMs now) const;
 
-  TableStats stats(TimeMs now) const;
+  /// Forgets what has expired, first.
+  TableStats stats(TimeMs now);
 
   // ---- Bytes: snapshots, and what tables of one name on several machines tell each other (rules/table_codec.h).
 
@@ -148,16 +149,26 @@ class StickTable : public std::enable_shared_from_this<StickTable> {
   void startExchange();
   /// What has happened here, and not by applyChanges(), since the last call, as increments: at most about `maxBytes`. Empty
   /// when nothing has.
-  std::vector<uint8_t> takeChanges(size_t maxBytes, TimeMs now);
+  std::vector<uint8_t> takeChanges(size_t maxBytes);
   /// Adds what happened elsewhere, `ageMs` ago. How many entries it was about; errors as of restore().
   Result<uint32_t> applyChanges(std::span<const uint8_t> bytes, uint64_t ageMs, TimeMs now);
 
  private:
   friend class TrackedEntry;
   explicit StickTable(const TableConfig& config);
+  // The clock may have started with the machine, and entries be older: inside, all times are later.
+  static TimeMs fromUser(TimeMs now) { return now + (TimeMs{1} << 42); }
   TableShard& shardOf(uint32_t hash) const;
   bool reserve(TimeMs now);
   void purge(TimeMs now);
+  struct Held;
+  /// The entry of a key, made where there is none, with its shard locked; null when it is full.
+  Held hold(std::string_view key, TimeMs touchedMs, TimeMs now);
+  bool removeEntry(std::string_view key, TimeMs now, bool tell);
+  uint32_t clearAll(TimeMs now, bool tell);
+  void put(TableEntry& entry, TableColumn column, const uint64_t* values, TimeMs now, uint64_t awayMs) const;
+  Row rowOf(const TableShard& shard, const TableEntry& entry, const std::vector<TableColumn>& columns,
+            TimeMs now) const;
 
   const TableConfig config_;
   const uint64_t seed_;
@@ -165,6 +176,7 @@ class StickTable : public std::enable_shared_from_this<StickTable> {
   std::vector<std::unique_ptr<TableShard>> shards_;
   std::atomic<uint32_t> count_ = 0;  // entries, those being made included
   std::atomic<bool> exchanging_ = false;
+  std::atomic<bool> clearNoted_ = false;  // others are to forget all, before any change that is told next
   std::atomic<uint64_t> tracked_ = 0, untracked_ = 0, purged_ = 0;
 };
 

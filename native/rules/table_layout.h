@@ -63,8 +63,7 @@ class TableLayout {
   bool has(TableColumn column) const { return column.index < count(column.data); }
   /// Where the column begins, which the layout has.
   uint32_t offset(TableColumn column) const {
-    const uint32_t words = tableDataKind(column.data) == TableDataKind::rate ? 2 : 1;
-    return stored_[static_cast<size_t>(column.data)].offset + words * column.index;
+    return stored_[static_cast<size_t>(column.data)].offset + wordsOf(column.data) * column.index;
   }
   uint32_t words() const { return words_; }
 
@@ -73,6 +72,12 @@ class TableLayout {
     uint32_t count = 0, periodMs = 0, offset = 0;
   };
   std::array<Stored, tableDataCount> stored_{};
+  // conn_cur is how many hold the entry, and needs no place of its own.
+  static uint32_t wordsOf(TableData data) {
+    if (data == TableData::connCurrent) return 0;
+    return tableDataKind(data) == TableDataKind::rate ? 2 : 1;
+  }
+
   uint32_t words_ = 0;
 };
 
