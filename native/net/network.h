@@ -232,10 +232,11 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void finishOpening(Slot slot, Connection& connection, std::span<const uint8_t> rest, uint32_t slabOffset);
   void deliverHeld(Slot slot, Connection& connection);
   void listOpening(Slot slot, Connection& connection);
-  void failOpening(Slot slot, Connection& connection, OpeningFailure failure, std::string_view text,
-                   OpeningEnd end);
+  void failOpening(Slot slot, Connection& connection, const StepVerdict& verdict);
   void finishMonitor(Slot slot, Connection& connection, const StepVerdict& verdict);
-  void endOpening(Slot slot, Connection& connection, OpeningEnd end);
+  void endOpening(Slot slot, Connection& connection, const StepVerdict& verdict);
+  void countForRules(Connection& connection);
+  void endMarks(Connection& connection);
   void dropOpening(Connection& connection);
 
   void encryptStaged(Slot slot, Connection& connection);
