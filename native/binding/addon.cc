@@ -5,6 +5,7 @@
 
 #include "binding/channel.h"
 #include "binding/gates.h"
+#include "binding/proxy_values.h"
 #include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
 #include "binding/tls_binding.h"
@@ -127,6 +128,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   exports.Set("tls", tlsBinding(env));
+  exports.Set("proxy", values::proxyBinding(env));
   return exports;
 }
 
