@@ -85,18 +85,6 @@ Napi::Object proxyHeader(Napi::Env env, const ProxyHeader& header) {
   return result;
 }
 
-ProxyFacts ProxySend::facts() const {
-  ProxyFacts facts{source, destination, alpn, authority, uniqueId, netns, std::nullopt};
-  if (!hasSsl) return facts;
-  facts.ssl = ProxyFacts::Ssl{
-      sslClient,          sslVerify,
-      sslVersion,         sslCommonName,
-      sslCipher,          sslCertificateSignature,
-      sslKeyAlgorithm,    sslGroup,
-      sslSignatureScheme, {reinterpret_cast<const uint8_t*>(sslCertificate.data()), sslCertificate.size()}};
-  return facts;
-}
-
 ProxySend proxySend(const Napi::Object& object) {
   ProxySend send;
   ProxySendOptions& options = send.options;

@@ -5,27 +5,12 @@
 #include <string>
 
 #include "handshake/proxy_header.h"
-#include "handshake/proxy_writer.h"
+#include "handshake/proxy_send.h"
 
 namespace sluice::values {
 
 /// NativeProxyHeader of src/native/binding.ts.
 Napi::Object proxyHeader(Napi::Env env, const ProxyHeader& header);
-
-/// What is to be sent, and about whom, with the memory that ProxyFacts look at.
-struct ProxySend {
-  ProxySendOptions options;
-  /// Empty: not said; whoever sends may put the socket's here.
-  SocketAddress source{}, destination{};
-  std::string alpn, authority, uniqueId, netns;
-  bool hasSsl = false;
-  uint8_t sslClient = 0;
-  uint32_t sslVerify = 0;
-  std::string sslVersion, sslCommonName, sslCipher, sslCertificateSignature, sslKeyAlgorithm, sslGroup,
-      sslSignatureScheme, sslCertificate;
-
-  ProxyFacts facts() const;
-};
 
 /// From a NativeProxySend; it is checked and complete (src/handshake/proxy-options.ts).
 ProxySend proxySend(const Napi::Object& object);

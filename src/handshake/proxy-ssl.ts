@@ -66,7 +66,6 @@ export class ProxySsl {
   /** All of it, ready for JSON.stringify; the certificate in base64. */
   toJSON(): Record<string, unknown> {
     const { encrypted, hasCertificate, verified, certificate } = this
-    const facts = Object.fromEntries(Object.entries(this))
-    return { ...facts, encrypted, hasCertificate, verified, certificate: certificate?.toString('base64') }
+    return { ...(this as object), encrypted, hasCertificate, verified, certificate: certificate?.toString('base64') }
   }
 }

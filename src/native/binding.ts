@@ -70,8 +70,59 @@ export interface NativeRateGroupStats {
   minShare: number
 }
 
+/** One step of an opening; `kind` and fields as native/binding/opening_values.cc reads them. */
+export type NativeStep =
+  | ({ kind: 'acceptProxy'; version1: boolean; version2: boolean } & NativeHeaderSources & NativeProxyLimits)
+  | ({ kind: 'acceptNetscaler'; magic: number } & NativeHeaderSources)
+  | { kind: 'monitor'; networks: string[] | undefined; answer: 'plain' | 'http' | 'none' }
+  | { kind: 'sniff'; allowPlain: boolean; plainAfterMs: number }
+  | { kind: 'script'; name: string; number: number; maxBytes: number }
+  | ({ kind: 'socks' } & NativeSocksRequest)
+  | { kind: 'sendProxy'; header: NativeProxySend }
+
+interface NativeHeaderSources {
+  from: string[] | undefined
+  byRule: boolean
+}
+
+interface NativeProxyLimits {
+  maxHeaderBytes: number
+  maxTlvBytes: number
+}
+
+/** '' for none. */
+export interface NativeSocksRequest {
+  version: 4 | 5
+  host: string
+  port: number
+  user: string
+  password: string
+}
+
+/** The steps of a listener or connect(): OpeningPlan in native/net/opening.h. */
+export interface NativeOpening {
+  steps: NativeStep[]
+  /** Behind TLS. */
+  sessionSteps: NativeStep[]
+  timeoutMs: number
+}
+
+/** Everything of openings that is no connection. */
+export interface NativeOpenings {
+  /** What the failure of this number was; undefined when too many have followed. */
+  takeFailure(
+    number: number,
+  ): { reason: string; meaning: string; text: string; step: string; address: string; port: number } | undefined
+  reasons(): string[]
+  /** Undefined for a network; otherwise which one may be meant, or ''. */
+  checkNetwork(text: string): string | undefined
+  /** Undefined for what can be asked for; otherwise the field to blame. */
+  checkSocks(request: NativeSocksRequest): string | undefined
+}
+
 /** What a new connection starts with; times in milliseconds, 0 for none. */
 export interface NativeConnectionConfig {
+  opening?: NativeOpening | undefined
   rateLimit?: NativeRateLimit
   rateGroup?: NativeRateGroup
   rateGroups?: NativeRateGroupMap
@@ -359,6 +410,7 @@ export interface NativeChannel {
     handshakesFailed: number
     handshakesUnderWay: number
     handshakesWaiting: number
+    turnedAway: Record<string, number>
     state: 'accepting' | 'waiting' | 'backingOff'
   }
   closeListener(key: number): void
@@ -395,6 +447,8 @@ export interface NativeChannel {
   setOptions(slot: number, tag: number, options: { options: NativeSocketOptions }): NativeFailure | undefined
   tcpInfo(slot: number, tag: number): Record<string, number> | NativeFailure
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
+  /** What a step has read; undefined when there was none. */
+  proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number
@@ -433,6 +487,7 @@ interface NativeBinding {
   errorNames(): string[]
   duplicateFd(fd: number): number | NativeFailure
   recordNumbers(): Record<string, number>
+  opening: NativeOpenings
   tls: NativeTls
   proxy: NativeProxy
 }
