@@ -32,6 +32,8 @@ export interface ChannelListener {
   readonly settings: ConnectionSettings
   accepted(connection: Connection): void
   failed(error: SluiceError): void
+  /** Whether anybody wants to know of failed handshakes. */
+  readonly hearsFailures: boolean
   /** Nobody was told of the connection. */
   handshakeFailed(error: SluiceError): void
 }
@@ -244,8 +246,11 @@ export class Channel {
         return
       }
       case eventOpeningFailed: {
+        // An error takes its time to make, and there may be a storm of them.
+        const listener = a === 0 ? undefined : this.listeners.get(b)
+        if (listener?.hearsFailures !== true && !this.openings.has(id)) return
         const error = this.openingError(id, tag, a)
-        if (a !== 0) this.listeners.get(b)?.handshakeFailed(error)
+        listener?.handshakeFailed(error)
         return
       }
     }

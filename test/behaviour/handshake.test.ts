@@ -131,7 +131,7 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
     const { connection, record } = await service.connect()
     let sent = 0
     const trickle = () => {
-      if (record.count('end') > 0 || sent === line.length) return
+      if (record.count('end') > 0 || connection.state === 'closed' || sent === line.length) return
       connection.write(line.slice(sent, ++sent))
       service.runtime.after(20, trickle)
     }
