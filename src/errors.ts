@@ -1,4 +1,5 @@
 import { getSystemErrorName } from 'node:util'
+import { handshakeErrors } from './handshake/handshake-errors.js'
 
 /**
  * Every code of a {@link SluiceError}: `ERR_SLUICE_` plus a name of this table. Codes never change their meaning;
@@ -124,6 +125,11 @@ export const errorTable = {
     advice: 'The text is what OpenSSL said; it is none of the cases that have a code of their own.',
   },
 
+  OPENING_FAILED: {
+    meaning: 'the connection did not get to its session',
+    advice: 'A step of `handshake` ended it. So many others failed meanwhile that which one and why is forgotten.',
+  },
+
   // Told by the JavaScript side alone.
   INVALID_OPTION: {
     meaning: 'invalid option',
@@ -176,6 +182,11 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
+  BAD_PROXY_HEADER: {
+    meaning: 'this is no PROXY header',
+    advice:
+      'The text says what is wrong, and `reason` how HAProxy calls it: `PRX_NOT_HDR`, `PRX_BAD_HDR`, `PRX_BAD_PROTO`.',
+  },
   PLAINTEXT_BEFORE_TLS: {
     meaning: 'plaintext came in before the handshake',
     advice:
@@ -185,6 +196,8 @@ export const errorTable = {
     meaning: 'no addon could be loaded for this system',
     advice: 'Thrown by `import` or `require`. The text tells how to build it: `npx node-gyp rebuild` in its folder.',
   },
+
+  ...handshakeErrors,
 
   // Told by TLS; the same list, with TLS_FATAL above, stands in native/tls/tls_error.h.
   TLS_UNAVAILABLE: {
@@ -452,8 +465,10 @@ export interface ErrorFacts {
   cause?: unknown
   /** One error per attempt, when several were made. */
   errors?: readonly SluiceError[]
-  /** TLS: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'`. */
+  /** TLS and steps: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'`, `'PRX_TIMEOUT'`. */
   reason?: string
+  /** The step of `handshake` that failed. */
+  step?: string
   /** TLS: why a certificate did not verify, X509_V_ERR_… */
   verifyCode?: number
   /** TLS: the alert that the peer sent. */
@@ -503,8 +518,11 @@ export class SluiceError extends Error {
   declare readonly option?: string
   /** One error per attempt, when several addresses were tried. */
   declare readonly errors?: readonly SluiceError[]
-  /** TLS: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'` for an authority, `'SSL_CRT_FAIL'` for the peer itself. */
+  /** TLS and steps: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'` for an authority, `'SSL_CRT_FAIL'` for the peer
+   *  itself, `'PRX_TIMEOUT'` for a PROXY header that did not come. */
   declare readonly reason?: string
+  /** The step of `handshake` that failed, by its name. */
+  declare readonly step?: string
   /** TLS: why a certificate did not verify, as OpenSSL numbers it (X509_V_ERR_…). */
   declare readonly verifyCode?: number
   /** TLS: the alert that the peer sent. Source: RFC 8446, section 6. */
@@ -516,8 +534,8 @@ export class SluiceError extends Error {
   constructor(name: ErrorName, facts: ErrorFacts = {}) {
     super(describe(name, facts), 'cause' in facts ? { cause: facts.cause } : undefined)
     this.code = `ERR_SLUICE_${name}`
-    const { errno, syscall, address, port, phase, option, errors, reason, verifyCode, alert, libraryCode } = facts
-    const known = { errno, syscall, address, port, phase, option, errors, reason, verifyCode, alert, libraryCode }
+    const { errno, syscall, address, port, phase, option, errors, reason, step, verifyCode, alert, libraryCode } = facts
+    const known = { errno, syscall, address, port, phase, option, errors, reason, step, verifyCode, alert, libraryCode }
     // Only what is known becomes a property: printed errors stay short.
     for (const [key, value] of Object.entries(known)) {
       if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true, configurable: true })
