@@ -624,7 +624,8 @@ export class Connection<Data = unknown> implements AsyncDisposable {
           ? 'wait for startTls() before relay()'
           : undefined
     if (detail !== undefined) throw new SluiceError('INVALID_ARGUMENT', { detail })
-    if ((this.flags & connecting) !== 0) throw new SluiceError('CLOSED', { phase: 'connect', detail: 'not connected yet' })
+    if ((this.flags & connecting) !== 0)
+      throw new SluiceError('CLOSED', { phase: 'connect', detail: 'not connected yet' })
   }
 
   /** @internal */

@@ -126,7 +126,8 @@ export const errorTable = {
 
   RELAY_FAILED: {
     meaning: 'the relay failed',
-    advice: '`side` says which of its connections failed first, and `cause` how; the other one was reset because of it.',
+    advice:
+      '`side` says which of its connections failed first, and `cause` how; the other one was reset because of it.',
   },
 
   // Told by the JavaScript side alone.
@@ -141,7 +142,8 @@ export const errorTable = {
   },
   RELAYED: {
     meaning: 'the connection belongs to a relay',
-    advice: 'From `relay()` on nothing else reads or writes it. Use the `close()`, `destroy()` or `stats()` of the relay.',
+    advice:
+      'From `relay()` on nothing else reads or writes it. Use the `close()`, `destroy()` or `stats()` of the relay.',
   },
   TUNNEL_TIMEOUT: {
     meaning: 'nothing relayed in time',

@@ -140,7 +140,11 @@ export function relay(a: Connection<any>, b: Connection<any>, options?: RelayOpt
   const parsed = parse(relayOptions, options)
   const { highWaterBytes, lowWaterBytes } = parsed
   if (lowWaterBytes !== undefined && lowWaterBytes > (highWaterBytes ?? defaultHighWaterBytes)) {
-    throw expected(`at most "highWaterBytes", ${highWaterBytes ?? defaultHighWaterBytes}`, lowWaterBytes, 'lowWaterBytes')
+    throw expected(
+      `at most "highWaterBytes", ${highWaterBytes ?? defaultHighWaterBytes}`,
+      lowWaterBytes,
+      'lowWaterBytes',
+    )
   }
   if (!(a instanceof Connection)) throw expected('a Connection', a, 'a')
   if (!(b instanceof Connection)) throw expected('a Connection', b, 'b')
@@ -275,9 +279,9 @@ export class Relay implements AsyncDisposable {
     const [ofA, ofB] = [this.marksOf(a), this.marksOf(b)]
     const { tunnelTimeoutMs, finTimeoutMs } = this.bounds
     const answer = a.channel.native.relay(
-      ...[a.slot, a.tag, b.slot, b.tag] as const,
-      ...[ofA.high, ofA.low, ofB.high, ofB.low] as const,
-      ...[tunnelTimeoutMs, finTimeoutMs] as const,
+      ...([a.slot, a.tag, b.slot, b.tag] as const),
+      ...([ofA.high, ofA.low, ofB.high, ofB.low] as const),
+      ...([tunnelTimeoutMs, finTimeoutMs] as const),
     )
     // One of them is about to close; what is known of it is on its way.
     if (isFailure(answer)) return

@@ -1,4 +1,4 @@
-import { type Connection, type ConnectionOptions, type PairOptions, type Runtime } from 'sluice'
+import type { Connection, ConnectionOptions, PairOptions, Runtime } from 'sluice'
 import { frames, scramble } from './filters.js'
 import * as id from './identities.js'
 import { portOf } from './pair.js'
@@ -27,7 +27,10 @@ export async function leg(runtime: Runtime, kind: Kind, options: ConnectionOptio
     const settings = { ...half, ...options, endOnDestroy: true } as PairOptions
     const [inner, outer] = runtime.pair(settings, atInner.handlers, atOuter.handlers)
     if (kind === 'TLS over pair') {
-      await Promise.all([inner.startTls(id.serving), outer.startTls({ role: 'client', ...id.trusting, serverName: 'localhost' })])
+      await Promise.all([
+        inner.startTls(id.serving),
+        outer.startTls({ role: 'client', ...id.trusting, serverName: 'localhost' }),
+      ])
     }
     return { inner, outer, atInner, atOuter }
   }
