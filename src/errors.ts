@@ -129,6 +129,11 @@ export const errorTable = {
     meaning: 'the connection did not get to its session',
     advice: 'A step of `handshake` ended it. So many others failed meanwhile that which one and why is forgotten.',
   },
+  RELAY_FAILED: {
+    meaning: 'the relay failed',
+    advice:
+      '`side` says which of its connections failed first, and `cause` how; the other one was reset because of it.',
+  },
 
   // Told by the JavaScript side alone.
   INVALID_OPTION: {
@@ -139,6 +144,19 @@ export const errorTable = {
     meaning: 'the send queue is full',
     advice:
       'None of the bytes was taken. Wait for `drain` when `write()` returns false; `hardLimitBytes` is the bound.',
+  },
+  RELAYED: {
+    meaning: 'the connection belongs to a relay',
+    advice:
+      'From `relay()` on nothing else reads or writes it. Use the `close()`, `destroy()` or `stats()` of the relay.',
+  },
+  TUNNEL_TIMEOUT: {
+    meaning: 'nothing relayed in time',
+    advice: '`tunnelTimeoutMs` passed without a byte in either direction.',
+  },
+  FIN_TIMEOUT: {
+    meaning: 'the half-closed relay was not finished in time',
+    advice: '`finTimeoutMs` passed without a byte after one direction had ended, and the other had not.',
   },
   WRITE_AFTER_END: {
     meaning: 'written after the end',

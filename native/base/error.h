@@ -37,7 +37,8 @@ namespace sluice {
   X(aborted, "ABORTED")                           \
   X(closed, "CLOSED")                             \
   X(tls, "TLS_FATAL")                             \
-  X(opening, "OPENING_FAILED")
+  X(opening, "OPENING_FAILED")                    \
+  X(relayFailed, "RELAY_FAILED")
 
 enum class ErrorCode : uint8_t {
 #define X(name, text) name,

@@ -78,6 +78,9 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventStepBegins", EventType::stepBegins);
   set("eventStepBytes", EventType::stepBytes);
   set("eventOpeningFailed", EventType::openingFailed);
+  set("eventRelaying", EventType::relaying);
+  set("eventRelayCount", EventType::relayCount);
+  set("eventRelayTimeout", EventType::relayTimeout);
   set("opWriteSlab", OpType::writeSlab);
   set("opWriteOut", OpType::writeOut);
   set("opWriteReference", OpType::writeReference);
@@ -99,6 +102,8 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("stepDrops", ScriptAnswer::Kind::silent);
   set("stepCloses", ScriptAnswer::Kind::close);
   set("stepThrew", ScriptAnswer::Kind::threw);
+  set("opRelayGo", OpType::relayGo);
+  set("opBreakOff", OpType::breakOff);
   set("wantDrainFlag", wantDrainFlag);
   set("controlOpCount", controlOpCount);
   set("controlOutBytes", controlOutBytes);

@@ -30,6 +30,10 @@ enum class EventType : uint8_t {
   stepBegins = 24,  // id: slot, a: listener key, 0 for connect(), b: number of a step of JavaScript's
   stepBytes,        // id: slot, a: offset in the slab, b: length; for that step, which answers with stepAnswer
   openingFailed,  // id: slot, a: number of the failure (OpeningFailures) or 0, b: listener key; no `opened` follows
+  relaying =
+      40,        // id: slot; data before this is JavaScript's to pass on, what comes after it goes to the other one
+  relayCount,    // id: relay, tag: side << 8, a: low, b: high half of its bytes; before the second `closed`
+  relayTimeout,  // id: relay, a: 1 if half-closed
 };
 
 /// JavaScript to native.
@@ -50,6 +54,9 @@ enum class OpType : uint8_t {
   writeFile = 20,  // a: reference slot, of descriptor and position as a pair of doubles, b: length
 
   stepAnswer = 24,  // a: ScriptAnswer::Kind, b: bytes consumed
+  relayGo =
+      40,  // JavaScript has passed on what it had of a connection that is relayed; a: low, b: high half of its bytes
+  breakOff,  // RST, when the peer has everything that was written
 };
 /// On a write: report `drain` once what is queued has fallen to the low-water mark.
 inline constexpr int32_t wantDrainFlag = 0x80;
@@ -85,6 +92,7 @@ enum PauseReason : uint16_t {
   pausedByGroup = 64,    // the group has nothing for it
   pausedForGroup = 128,  // nobody has said yet which group it belongs to
   pausedByLayer = 256,   // what came is still to be decrypted
+  pausedByRelay = 512,   // whom it is relayed to has enough for now
 };
 
 }  // namespace sluice

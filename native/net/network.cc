@@ -168,8 +168,11 @@ void Network::onConnected(Slot slot, Connection& connection) {
 }
 
 void Network::onReceived(Slot slot, Connection& connection, const Completion& completion) {
-  if (connection.layered) {
-    if (!connection.tls) return onOpeningData(slot, connection, completion);
+  if (connection.layered) [[unlikely]] {
+    if (!connection.tls) {
+      return connection.relay ? onRelayed(slot, connection, completion)
+                              : onOpeningData(slot, connection, completion);
+    }
     return onWireData(slot, connection, {loop_.memory().slab.data() + completion.offset, completion.length});
   }
   if (connection.state != ConnectionState::open) return;  // draining: read and dropped (HP-21)
@@ -177,6 +180,11 @@ void Network::onReceived(Slot slot, Connection& connection, const Completion& co
 }
 
 void Network::emitData(Slot slot, Connection& connection, uint32_t offset, uint32_t length) {
+  noteRead(slot, connection, length);
+  emit(EventType::data, slot, connection, static_cast<int32_t>(offset), static_cast<int32_t>(length));
+}
+
+void Network::noteRead(Slot slot, Connection& connection, uint32_t length) {
   connection.bytesRead += length;
   if (connection.timers) {
     connection.timers->lastReadMs = loop_.nowMs();
@@ -185,12 +193,11 @@ void Network::emitData(Slot slot, Connection& connection, uint32_t offset, uint3
       armTimers(slot, connection);
     }
   }
-  emit(EventType::data, slot, connection, static_cast<int32_t>(offset), static_cast<int32_t>(length));
 }
 
 void Network::onEnded(Slot slot, Connection& connection) {
-  if (connection.layered && !connection.tls) return onOpeningEnded(slot, connection);
   if (connection.tls) return onWireEnded(slot, connection);
+  if (connection.layered && !connection.relay) return onOpeningEnded(slot, connection);
   onPlainEnded(slot, connection);
 }
 
@@ -198,6 +205,7 @@ void Network::onPlainEnded(Slot slot, Connection& connection) {
   if (!connection.live() || connection.readSide != ReadSide::open) return;
   connection.readSide = ReadSide::ended;
   if (connection.state == ConnectionState::open) emit(EventType::end, slot, connection);
+  if (connection.relay) endFlow(slot, connection);
   noteHalfClosed(slot, connection);
   closeIfOver(slot, connection);
 }
@@ -227,8 +235,13 @@ void Network::beginDraining(Slot slot, Connection& connection, uint32_t boundMs)
 
 void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, const Error& error) {
   if (connection.state == ConnectionState::closing || connection.state == ConnectionState::closed) return;
+  const bool drained = connection.state == ConnectionState::draining;
   connection.moveTo(ConnectionState::closing);
   connection.error = error;
+  if (connection.relay) {
+    const bool ended = connection.readSide == ReadSide::ended && connection.writeSide == WriteSide::ended;
+    leaveRelay(slot, connection, !error && (ended || drained));
+  }
   if (connection.timers) {
     loop_.cancel(connection.timers->timer);
     connection.timers.reset();
@@ -248,6 +261,7 @@ void Network::onClosed(Slot slot, Connection& connection) {
   dropQueue(connection);
   openConnections_--;
   if (connection.gated) leaveGates(connection);
+  if (connection.relay) onRelayEndClosed(slot, connection);
   if (connection.tls) dropLayers(connection);
   if (connection.hidden) {
     if (connection.scripted) {

@@ -79,6 +79,7 @@ void Network::onConnectionTimer(Slot slot, Connection& connection) {
   if (timers.stateDeadlineMs != 0 && timers.stateDeadlineMs <= now) {
     if (connection.state == ConnectionState::open && isOpening(connection))
       return onOpeningTimeout(slot, connection);
+    if (connection.breaking) return stepBreakOff(slot, connection);
     if (connection.tls && connection.state == ConnectionState::open) {
       return failSecure(slot, connection,
                         {.failure = TlsFailure::timeout, .stage = TlsStage::handshake, .reason = "SSL_TIMEOUT"});
@@ -127,6 +128,7 @@ void Network::onTimer(Timer& timer) {
     case TimerKind::opening: resumeOpening(id, at(id)); break;
     case TimerKind::limit: reviewOwnLimit(id, at(id)); break;
     case TimerKind::group: onGroupTimer(static_cast<GroupWait&>(timer)); break;
+    case TimerKind::relay: onRelayTimer(id); break;
     case TimerKind::script:
       loop_.emit(EventType::timer, 0, id);
       scriptTimers_.erase(id);

@@ -18,6 +18,9 @@ export const eventFileFailed = 15
 export const eventStepBegins = 24
 export const eventStepBytes = 25
 export const eventOpeningFailed = 26
+export const eventRelaying = 40
+export const eventRelayCount = 41
+export const eventRelayTimeout = 42
 
 export const opWriteSlab = 1
 export const opWriteOut = 2
@@ -43,6 +46,8 @@ export const stepDrops = 4
 export const stepCloses = 5
 export const stepThrew = 6
 
+export const opRelayGo = 40
+export const opBreakOff = 41
 export const wantDrainFlag = 0x80
 
 export const controlOpCount = 0
