@@ -1,7 +1,7 @@
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { chargenChunk } from '../chargen.js'
 import { maskTransform } from './mask.js'
-import { answerShares, type ServerOptions, sharedRate } from './service.js'
+import { answerShares, type ServerOptions, serverOptions, sharedRate } from './service.js'
 import { throttle } from './throttle.js'
 
 const chunk = chargenChunk()
@@ -21,6 +21,13 @@ const services: Record<string, (socket: Socket) => void> = {
   },
   discard(socket) {
     socket.on('data', () => {})
+  },
+  relay(socket) {
+    const upstream = connect({ host: '127.0.0.1', port: serverOptions().upstream, noDelay: true })
+    upstream.on('error', () => socket.destroy())
+    socket.on('error', () => upstream.destroy())
+    socket.pipe(upstream)
+    upstream.pipe(socket)
   },
   chargen(socket) {
     const fill = () => {

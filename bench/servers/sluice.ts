@@ -9,12 +9,13 @@ import {
   RateLimit,
   RateLimitGroup,
   Runtime,
+  relay,
 } from 'sluice'
 import { chargenChunk } from '../chargen.js'
 import { maskInPlace, maskTransform } from './mask.js'
 import { announce, answerShares, serverOptions, sharedRate } from './service.js'
 
-const { service, engine, threads, handshakeThreads, via, limited, identity: tls } = serverOptions()
+const { service, engine, threads, handshakeThreads, via, limited, upstream, identity: tls } = serverOptions()
 const chunk = chargenChunk()
 
 const echo: ConnectionHandlers = {
@@ -31,6 +32,7 @@ const byHandlers: Record<string, ConnectionHandlers> = {
   echo,
   mask: echo,
   discard: { data() {}, error() {} },
+  relay: { open: join, error() {} },
   chargen: { open: fill, drain: fill, data() {}, error() {} },
   shared: {
     open(connection) {
@@ -67,6 +69,12 @@ const byDuplex: Record<string, (stream: Duplex) => void> = {
   },
 }
 
+async function join(connection: Connection): Promise<void> {
+  connection.pause()
+  const to = { host: '127.0.0.1', port: upstream, noDelay: true, allowHalfOpen: true }
+  relay(connection, await runtime.connect(to, { error() {} }))
+}
+
 function fill(connection: Connection): void {
   while (connection.write(chunk));
 }
@@ -97,8 +105,9 @@ const mask: FilterFunction = (source, destination, limitBytes) => {
 }
 const masked: Filter = { input: mask, output: mask }
 
+const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
+
 async function main(): Promise<void> {
-  const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
   const filters = service === 'mask' && via === 'handlers' ? () => masked : undefined
   const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, ...limits() }

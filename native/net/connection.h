@@ -38,6 +38,7 @@ struct ConnectionTimers {
   TimeMs lastReadMs = 0, lastWriteMs = 0, halfClosedSinceMs = 0;
   TimeMs stateDeadlineMs = 0;  // connecting: connect timeout; draining, breaking: end of patience
   TimeMs breakOffStepMs = 0;   // breaking: when to look again whether the peer has everything
+  uint64_t breakOffMark = 0;   // breaking: what the peer had confirmed then
   bool readTold = false, writeTold = false, halfClosedTold = false;  // told once until there is progress
 };
 

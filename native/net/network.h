@@ -275,7 +275,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void onRelayEndClosed(Slot slot, Connection& connection);
   void breakOff(Slot slot, Connection& connection, const Error& error);
   void stepBreakOff(Slot slot, Connection& connection);
-  bool isUndelivered(Slot slot, const Connection& connection);
+  bool isUndelivered(Slot slot, Connection& connection);
   void beginTunnel(Relay& relay);
   void armRelay(Relay& relay);
   void onRelayTimer(uint32_t id);

@@ -233,9 +233,10 @@ void Network::breakOff(Slot slot, Connection& connection, const Error& error) {
 void Network::stepBreakOff(Slot slot, Connection& connection) {
   if (connection.state != ConnectionState::open) return;
   ConnectionTimers& timers = *connection.timers;
-  const TimeMs now = loop_.nowMs(), patienceEndsMs = timers.lastWriteMs + breakOffPatienceMs;
+  const TimeMs now = loop_.nowMs();
   const bool queued = unsentBytes(connection) > 0;
   const bool waits = queued || connection.sending || isUndelivered(slot, connection);
+  const TimeMs patienceEndsMs = timers.lastWriteMs + breakOffPatienceMs;
   if (!waits || now >= patienceEndsMs) {
     return beginClosing(slot, connection, CloseMode::reset, connection.error);
   }
@@ -251,10 +252,20 @@ void Network::stepBreakOff(Slot slot, Connection& connection) {
 }
 
 // Whether the system has something that the peer has not confirmed. Where nobody can tell, it has not.
-bool Network::isUndelivered(Slot slot, const Connection& connection) {
-  if (connection.local) return pairs_.isUnread(slot);
-  auto info = engine_.tcpInfo(slot);
-  return info && (info->notSentBytes != 0 || info->unackedSegments != 0);
+// Progress is noted.
+bool Network::isUndelivered(Slot slot, Connection& connection) {
+  uint64_t mark = 0;
+  bool left = false;
+  if (connection.local) {
+    mark = pairs_.unreadBytes(slot);
+    left = mark != 0;
+  } else if (auto info = engine_.tcpInfo(slot)) {
+    left = info->notSentBytes != 0 || info->unackedSegments != 0;
+    mark = info->bytesAcked + (uint64_t{info->unackedSegments} << 40);
+  }
+  if (mark != connection.timers->breakOffMark) connection.timers->lastWriteMs = loop_.nowMs();
+  connection.timers->breakOffMark = mark;
+  return left;
 }
 
 // ---- Time

@@ -146,6 +146,12 @@ void NetWorld::op(OpType type, Conn to, int32_t a, int32_t b) {
   ops_.push_back({static_cast<int32_t>(to.tag) | static_cast<int32_t>(type), static_cast<int32_t>(to.slot), a, b});
 }
 
+void NetWorld::relayGo(Conn from, Conn to) {
+  const std::string& early = of(from).received;
+  if (!early.empty()) write(to, early);
+  op(OpType::relayGo, from, static_cast<int32_t>(early.size()));
+}
+
 void NetWorld::opTimer(OpType type, uint32_t key, int32_t ms) {
   ops_.push_back({static_cast<int32_t>(type), static_cast<int32_t>(key), ms, 0});
 }
@@ -188,6 +194,11 @@ void NetWorld::note(const EventRecord& record) {
       if (onAsked) onAsked(question);
       return;
     }
+    case EventType::relayCount:
+      relayed[static_cast<uint32_t>(record.id)][static_cast<uint32_t>(record.head) >> 8] =
+          static_cast<uint64_t>(static_cast<uint32_t>(record.b)) << 32 | static_cast<uint32_t>(record.a);
+      return;
+    case EventType::relayTimeout: relayTimeouts.push_back(static_cast<uint32_t>(record.id)); return;
     case EventType::listenerFailed: listenerFailures.push_back(static_cast<ErrorCode>(record.a & 0xff)); return;
     case EventType::opened:
       tales_[conn] = Tale{};
