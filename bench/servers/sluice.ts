@@ -1,6 +1,7 @@
 // sluice itself, by handlers or under Node's streams.
 import type { Duplex } from 'node:stream'
 import {
+  acceptProxy,
   type Connection,
   type ConnectionHandlers,
   type ConnectionOptions,
@@ -14,7 +15,7 @@ import { chargenChunk } from '../chargen.js'
 import { maskInPlace, maskTransform } from './mask.js'
 import { announce, answerShares, serverOptions, sharedRate } from './service.js'
 
-const { service, engine, threads, handshakeThreads, via, limited, identity: tls } = serverOptions()
+const { service, engine, threads, handshakeThreads, via, limited, opening, identity: tls } = serverOptions()
 const chunk = chargenChunk()
 
 const echo: ConnectionHandlers = {
@@ -101,7 +102,8 @@ async function main(): Promise<void> {
   const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
   const filters = service === 'mask' && via === 'handlers' ? () => masked : undefined
-  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, ...limits() }
+  const handshake = opening ? [acceptProxy()] : undefined
+  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, handshake, ...limits() }
   const listener = await runtime.listen(options, handlers)
   announce((listener.address as { port: number }).port)
 }

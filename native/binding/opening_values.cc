@@ -82,12 +82,15 @@ std::vector<Kind> stepKinds(const Napi::Value& value) {
   return kinds;
 }
 
-// (number of the failure, as an event or error carries it): what it was, or undefined when so many have followed that it is
-// forgotten.
+// (number of the failure, as an event or error carries it): what it was. When so many have followed that details are
+// forgotten, `step` and `address` are ''.
 Napi::Value takeFailure(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   OpeningReport report;
-  if (!OpeningFailures::shared().take(info[0].As<Napi::Number>().Int32Value(), report)) return env.Undefined();
+  const int32_t number = info[0].As<Napi::Number>().Int32Value();
+  if (!OpeningFailures::shared().take(number & OpeningFailures::maxNumber, report)) {
+    report.failure = static_cast<OpeningFailure>(number >> 24);
+  }
   auto result = Napi::Object::New(env);
   result.Set("reason", string(env, openingReason(report.failure)));
   result.Set("meaning", string(env, openingText(report.failure)));

@@ -420,7 +420,9 @@ void Network::failOpening(Slot slot, Connection& connection, const StepVerdict& 
   if (opening.index < opening.steps().size()) report.step = opening.steps()[opening.index]->name();
   report.remoteAddress = opening.source().host();
   report.remotePort = opening.source().port();
-  const int32_t number = OpeningFailures::shared().put(std::move(report));
+  // What it was is told even if so many follow that the rest is forgotten.
+  const int32_t number = OpeningFailures::shared().put(std::move(report)) | static_cast<int32_t>(verdict.failure)
+                                                                                << 24;
   connection.error = {ErrorCode::opening, number, ""};
   const bool byRule =
       verdict.failure == OpeningFailure::ruleReject || verdict.failure == OpeningFailure::ruleSilentDrop;

@@ -109,10 +109,15 @@ export interface NativeOpening {
 
 /** Everything of openings that is no connection. */
 export interface NativeOpenings {
-  /** What the failure of this number was; undefined when too many have followed. */
-  takeFailure(
-    number: number,
-  ): { reason: string; meaning: string; text: string; step: string; address: string; port: number } | undefined
+  /** What the failure of this number was; step and address are '' when too many have followed. */
+  takeFailure(number: number): {
+    reason: string
+    meaning: string
+    text: string
+    step: string
+    address: string
+    port: number
+  }
   reasons(): string[]
   /** Undefined for a network; otherwise which one may be meant, or ''. */
   checkNetwork(text: string): string | undefined
