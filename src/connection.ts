@@ -9,6 +9,7 @@ import { type FileRange, FileSegment } from './file/segment.js'
 import { checkFilter, type Filter, type FilterOptions, type FlushMode } from './filter/filter.js'
 import { FilterStack } from './filter/stack.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
+import { ProxyHeader } from './handshake/proxy-header.js'
 import { type ConnectionInput, inputFor, inputOf } from './input.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
@@ -85,6 +86,7 @@ interface Extras {
   endpoints?: { local?: NativeAddress; remote?: NativeAddress }
   tls?: TlsInfo
   rates?: OwnRates
+  proxy?: ProxyHeader
 }
 
 const extras = new WeakMap<object, Extras>()
@@ -762,6 +764,19 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return remote?.address === undefined ? undefined : remote.family
   }
 
+  /**
+   * What a PROXY or client-IP header said about the client, where a step of `handshake` has read one: its claimed addresses
+   * and more. `remoteAddress` is that of whom we are really connected to. Source: HP-41.
+   */
+  get proxy(): ProxyHeader | undefined {
+    if (this.settings.steps === undefined) return undefined
+    const known = extras.get(this)?.proxy
+    if (known !== undefined) return known
+    const header = this.channel.native.proxyHeader(this.slot, this.tag)
+    if (header !== undefined) this.extras.proxy = new ProxyHeader(header)
+    return this.extras.proxy
+  }
+
   /** Counters of this connection. */
   stats(): ConnectionStats {
     return this.channel.native.connectionStats(this.slot, this.tag)
@@ -890,6 +905,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   onConnected(): void {
+    if (this.settings.steps !== undefined) this.channel.takeStepData(this as Connection)
     const attempt = this.extras.connected
     if (attempt?.claim() === false) {
       this.destroy()

@@ -124,6 +124,11 @@ export const errorTable = {
     advice: 'The text is what OpenSSL said; it is none of the cases that have a code of their own.',
   },
 
+  OPENING_FAILED: {
+    meaning: 'the connection did not get to its session',
+    advice: 'A step of `handshake` ended it. So many others failed meanwhile that which one and why is forgotten.',
+  },
+
   // Told by the JavaScript side alone.
   INVALID_OPTION: {
     meaning: 'invalid option',
@@ -176,6 +181,11 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
+  BAD_PROXY_HEADER: {
+    meaning: 'this is no PROXY header',
+    advice:
+      'The text says what is wrong, and `reason` how HAProxy calls it: `PRX_NOT_HDR`, `PRX_BAD_HDR`, `PRX_BAD_PROTO`.',
+  },
   PLAINTEXT_BEFORE_TLS: {
     meaning: 'plaintext came in before the handshake',
     advice:
@@ -184,6 +194,156 @@ export const errorTable = {
   ADDON_NOT_LOADED: {
     meaning: 'no addon could be loaded for this system',
     advice: 'Thrown by `import` or `require`. The text tells how to build it: `npx node-gyp rebuild` in its folder.',
+  },
+
+  // Told by the steps of openings; src/handshake/handshake-error.ts has what native code calls them.
+  PROXY_EMPTY: {
+    meaning: 'the peer closed before it sent a PROXY header',
+    advice: 'Health checks of a proxy do this. Nothing is wrong here; `monitor()` answers them.',
+  },
+  PROXY_ABORTED: {
+    meaning: 'the connection failed within the PROXY header',
+    advice: 'The proxy gave up, or the network did.',
+  },
+  PROXY_TIMEOUT: {
+    meaning: 'no complete PROXY header came in time',
+    advice: '`handshakeTimeoutMs` bounds all steps together. Perhaps the peer is no proxy, and waits for us to speak.',
+  },
+  PROXY_TRUNCATED: {
+    meaning: 'the peer closed within the PROXY header',
+    advice: 'The proxy gave up, or what it sent is no PROXY header after all.',
+  },
+  PROXY_MISSING: {
+    meaning: 'what came is not a PROXY header',
+    advice: 'Have the proxy send one, or list in `from` those that do.',
+  },
+  PROXY_INVALID: {
+    meaning: 'the PROXY header is malformed',
+    advice: 'The text says how. It may also be longer than `maxHeaderBytes`, or one of its parts than `maxTlvBytes`.',
+  },
+  PROXY_BAD_PROTOCOL: {
+    meaning: 'the PROXY header names a protocol that does not exist',
+    advice: 'The proxy is broken, or somebody tries things.',
+  },
+  PROXY_NOT_SENT: {
+    meaning: 'the PROXY header could not be sent',
+    advice: 'The peer was gone already.',
+  },
+  NETSCALER_EMPTY: {
+    meaning: 'the peer closed before it sent a client-IP header',
+    advice: 'Health checks of a NetScaler do this. Nothing is wrong here.',
+  },
+  NETSCALER_ABORTED: {
+    meaning: 'the connection failed within the client-IP header',
+    advice: 'The NetScaler gave up, or the network did.',
+  },
+  NETSCALER_TIMEOUT: {
+    meaning: 'no complete client-IP header came in time',
+    advice: '`handshakeTimeoutMs` bounds all steps together.',
+  },
+  NETSCALER_TRUNCATED: {
+    meaning: 'the peer closed within the client-IP header',
+    advice: 'The NetScaler gave up, or what it sent is no such header after all.',
+  },
+  NETSCALER_MISSING: {
+    meaning: 'what came does not begin with the agreed magic number',
+    advice: 'Compare `magic` with what the NetScaler is set to.',
+  },
+  NETSCALER_BAD_PROTOCOL: {
+    meaning: 'the client-IP header holds no TCP over IPv4 or IPv6',
+    advice: 'The NetScaler is set to something else.',
+  },
+  SOCKS_NOT_SENT: {
+    meaning: 'the request could not be sent to the SOCKS server',
+    advice: 'The server was gone already.',
+  },
+  SOCKS_FAILED: {
+    meaning: 'the connection failed before the SOCKS server answered',
+    advice: 'Look at the log of the server.',
+  },
+  SOCKS_DENIED: {
+    meaning: 'the SOCKS server refused the request',
+    advice: 'The text says why, as far as the server does: its rules, or the target cannot be reached.',
+  },
+  SOCKS_ABORTED: {
+    meaning: 'the SOCKS server closed before it answered',
+    advice: 'Perhaps it speaks another version, or none.',
+  },
+  SOCKS_BAD_REPLY: {
+    meaning: 'the answer is not one of SOCKS',
+    advice: 'Perhaps it speaks another version, or something else altogether.',
+  },
+  SOCKS_NO_METHOD: {
+    meaning: 'the SOCKS server accepts none of the ways to authenticate',
+    advice: 'It wants `user` and `password`, or something that RFC 1929 does not know.',
+  },
+  SOCKS_AUTH_DENIED: {
+    meaning: 'the SOCKS server refused user name and password',
+    advice: 'Check `user` and `password`.',
+  },
+  SOCKS_TIMEOUT: {
+    meaning: 'the SOCKS server did not answer in time',
+    advice: '`handshakeTimeoutMs` bounds all steps together; the server may be waiting for the target.',
+  },
+  SNIFF_EMPTY: {
+    meaning: 'the peer closed before its first byte',
+    advice: 'Health checks and port scans do this. Nothing is wrong here.',
+  },
+  SNIFF_ABORTED: {
+    meaning: 'the connection failed before it was clear what the peer speaks',
+    advice: 'The peer gave up, or the network did.',
+  },
+  SNIFF_TIMEOUT: {
+    meaning: 'not enough came in time to tell what the peer speaks',
+    advice: 'Who waits for the server to begin is served with `plainAfterMs` of `sniff()`.',
+  },
+  PLAINTEXT_REFUSED: {
+    meaning: 'the peer does not speak TLS, and plaintext is not served here',
+    advice: "`sniff({ plain: 'allow' })` serves it.",
+  },
+  SSLV2_REFUSED: {
+    meaning: 'the peer greets in SSL 2',
+    advice: 'It is from the last century, or scans for servers that are. Nobody should serve it.',
+  },
+  PROTOCOL_UNKNOWN: {
+    meaning: 'the first bytes belong to no protocol that is served here',
+    advice: 'Add a step for it, or leave it refused.',
+  },
+  RULE_REJECTED: {
+    meaning: 'a rule rejects the connection',
+    advice: 'A rule of `rules()` says so; `error.step` names the step.',
+  },
+  RULE_DROPPED: {
+    meaning: 'a rule drops the connection without a word',
+    advice: 'A rule of `rules()` says so.',
+  },
+  RULE_TIMEOUT: {
+    meaning: 'what the rules wait for did not come in time',
+    advice: '`handshakeTimeoutMs` bounds all steps together, the delays of rules included.',
+  },
+  RULE_ABORTED: {
+    meaning: 'the peer left while the rules waited',
+    advice: 'It did not like to be kept waiting.',
+  },
+  STEP_REJECTED: {
+    meaning: 'an opening step rejects the connection',
+    advice: 'The text is what the step said.',
+  },
+  STEP_THREW: {
+    meaning: 'an opening step threw',
+    advice: '`cause` is what it threw. Only its own connection was ended.',
+  },
+  STEP_TIMEOUT: {
+    meaning: 'an opening step did not decide in time',
+    advice: '`handshakeTimeoutMs` bounds all steps together.',
+  },
+  STEP_ABORTED: {
+    meaning: 'the peer left while an opening step waited',
+    advice: 'The step waited for more bytes, or for a promise.',
+  },
+  STEP_TOO_LONG: {
+    meaning: 'an opening step wants to see more bytes than it may',
+    advice: '`maxBytes` of the step is the bound.',
   },
 
   // Told by TLS; the same list, with TLS_FATAL above, stands in native/tls/tls_error.h.
@@ -452,8 +612,10 @@ export interface ErrorFacts {
   cause?: unknown
   /** One error per attempt, when several were made. */
   errors?: readonly SluiceError[]
-  /** TLS: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'`. */
+  /** TLS and steps: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'`, `'PRX_TIMEOUT'`. */
   reason?: string
+  /** The step of `handshake` that failed. */
+  step?: string
   /** TLS: why a certificate did not verify, X509_V_ERR_… */
   verifyCode?: number
   /** TLS: the alert that the peer sent. */
@@ -503,8 +665,11 @@ export class SluiceError extends Error {
   declare readonly option?: string
   /** One error per attempt, when several addresses were tried. */
   declare readonly errors?: readonly SluiceError[]
-  /** TLS: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'` for an authority, `'SSL_CRT_FAIL'` for the peer itself. */
+  /** TLS and steps: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'` for an authority, `'SSL_CRT_FAIL'` for the peer
+   *  itself, `'PRX_TIMEOUT'` for a PROXY header that did not come. */
   declare readonly reason?: string
+  /** The step of `handshake` that failed, by its name. */
+  declare readonly step?: string
   /** TLS: why a certificate did not verify, as OpenSSL numbers it (X509_V_ERR_…). */
   declare readonly verifyCode?: number
   /** TLS: the alert that the peer sent. Source: RFC 8446, section 6. */
@@ -516,8 +681,8 @@ export class SluiceError extends Error {
   constructor(name: ErrorName, facts: ErrorFacts = {}) {
     super(describe(name, facts), 'cause' in facts ? { cause: facts.cause } : undefined)
     this.code = `ERR_SLUICE_${name}`
-    const { errno, syscall, address, port, phase, option, errors, reason, verifyCode, alert, libraryCode } = facts
-    const known = { errno, syscall, address, port, phase, option, errors, reason, verifyCode, alert, libraryCode }
+    const { errno, syscall, address, port, phase, option, errors, reason, step, verifyCode, alert, libraryCode } = facts
+    const known = { errno, syscall, address, port, phase, option, errors, reason, step, verifyCode, alert, libraryCode }
     // Only what is known becomes a property: printed errors stay short.
     for (const [key, value] of Object.entries(known)) {
       if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true, configurable: true })

@@ -25,6 +25,33 @@ export { AsyncFrameReader } from './framing/async-frame-reader.js'
 export { type FrameLimits, FrameReader, type LineOptions } from './framing/frame-reader.js'
 export { FrameWriter, type LengthPrefix } from './framing/frame-writer.js'
 export type { ConnectionHandlers, TimeoutKind } from './handlers.js'
+
+export {
+  type AcceptNetscalerOptions,
+  type AcceptProxyOptions,
+  acceptNetscaler,
+  acceptProxy,
+  type HeaderSources,
+  type MonitorOptions,
+  monitor,
+  type SniffOptions,
+  sniff,
+} from './handshake/accept-steps.js'
+export { type Socks4Options, type Socks5Options, sendProxy, socks4, socks5 } from './handshake/connect-steps.js'
+export type { CustomStep, StepAnswer } from './handshake/custom-step.js'
+export type { HandshakeOptions } from './handshake/handshake-plan.js'
+export type { HandshakeStep } from './handshake/handshake-step.js'
+export type { OpeningConnection } from './handshake/opening-connection.js'
+
+export { type ProxyAddress, ProxyHeader, type ProxyLimits, type ProxyTlv } from './handshake/proxy-header.js'
+export type {
+  ProxySendAddress,
+  ProxySendOptions,
+  ProxySslFacts,
+  ProxySslField,
+} from './handshake/proxy-options.js'
+export type { ProxySsl } from './handshake/proxy-ssl.js'
+
 export type { Listener, ListenerAddress, ListenerStats, ListenOptions } from './listener.js'
 export type { ByteSize } from './rate-limit/byte-size.js'
 export type { ConnectionRates, RateHold } from './rate-limit/connection-rates.js'

@@ -6,6 +6,7 @@ import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
+import { type HandshakePlan, handshakePlan } from './handshake/handshake-plan.js'
 import { Listener, type ListenOptions, listenOptions, listenRules } from './listener.js'
 import { isFailure, type NativeAddress, type NativeGate, type NativeListenOptions, native } from './native/binding.js'
 import { expected, integer, type Parsed, parse } from './options.js'
@@ -124,8 +125,10 @@ export class Runtime implements Clock, AsyncDisposable {
     this.refuseClosed('listen')
     if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
     const tls = parsed.tls === undefined ? undefined : serverTls(parsed.tls, 'tls')
+    const plan = handshakePlan(parsed, 'accept', tls !== undefined)
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     if (tls !== undefined) settings.layered = true
+    if (plan !== undefined) settings.steps = plan.scripts
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, handlers === undefined),
@@ -137,6 +140,7 @@ export class Runtime implements Clock, AsyncDisposable {
       options: encodeSocketOptions(parsed, 'listener'),
       gates,
       tls: tls?.config,
+      opening: plan?.native,
     }
     const bound = await this.bind(parsed, common)
     this.bindOtherLoops(bound, parsed, common)
@@ -166,7 +170,8 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('connect')
     const { signal, host, port, path } = parsed
-    const peer = { host: path === undefined ? host : 'localhost', port: path ?? port }
+    const plan = handshakePlan(parsed, 'connect', parsed.tls !== undefined && parsed.tls !== false)
+    const peer = plan?.target ?? { host: path === undefined ? host : 'localhost', port: path ?? port }
     const tls = parsed.tls === undefined || parsed.tls === false ? undefined : clientTls(parsed.tls, peer, 'tls')
     // Aborted by the caller's signal, or by the runtime's end: a name may take longer to resolve than the runtime lives.
     const controller = new AbortController()
@@ -178,6 +183,7 @@ export class Runtime implements Clock, AsyncDisposable {
       return (await this.race(
         parsed,
         { peer, tls },
+        plan,
         handlers as ConnectionHandlers | undefined,
         controller.signal,
       )) as Connection<Data>
@@ -190,6 +196,7 @@ export class Runtime implements Clock, AsyncDisposable {
   private async race(
     parsed: Parsed<typeof connectOptions>,
     { peer, tls }: Pick<ConnectionSettings, 'peer' | 'tls'>,
+    plan: HandshakePlan | undefined,
     handlers: ConnectionHandlers | undefined,
     signal: AbortSignal,
   ): Promise<Connection> {
@@ -197,6 +204,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     settings.tls = tls
     settings.peer = peer
+    if (plan !== undefined) settings.steps = plan.scripts
     const channel = this.pickChannel()
     const clock = channel
     const rates = nativeRatesOf(parsed, channel)
@@ -216,6 +224,7 @@ export class Runtime implements Clock, AsyncDisposable {
         ...(to.path === undefined ? { host: to.address, port } : { path: to.path }),
         ...{ localAddress: parsed.localAddress, localPort: parsed.localPort, connectTimeoutMs: 0 },
         options: encodeSocketOptions(parsed, 'connection'),
+        opening: plan?.native,
       })
       if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect', ...target })
       const connection = new Connection(channel, answer.slot, answer.tag, settings, true)

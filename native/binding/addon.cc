@@ -5,6 +5,8 @@
 
 #include "binding/channel.h"
 #include "binding/gates.h"
+#include "binding/opening_values.h"
+#include "binding/proxy_values.h"
 #include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
 #include "binding/tls_binding.h"
@@ -73,6 +75,9 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventSecuring", EventType::securing);
   set("eventHandshakeFailed", EventType::handshakeFailed);
   set("eventFileFailed", EventType::fileFailed);
+  set("eventStepBegins", EventType::stepBegins);
+  set("eventStepBytes", EventType::stepBytes);
+  set("eventOpeningFailed", EventType::openingFailed);
   set("opWriteSlab", OpType::writeSlab);
   set("opWriteOut", OpType::writeOut);
   set("opWriteReference", OpType::writeReference);
@@ -87,6 +92,13 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("opCancelTimer", OpType::cancelTimer);
   set("opTellDrain", OpType::tellDrain);
   set("opWriteFile", OpType::writeFile);
+  set("opStepAnswer", OpType::stepAnswer);
+  set("stepNeedsMore", ScriptAnswer::Kind::needMore);
+  set("stepDone", ScriptAnswer::Kind::done);
+  set("stepRejects", ScriptAnswer::Kind::reject);
+  set("stepDrops", ScriptAnswer::Kind::silent);
+  set("stepCloses", ScriptAnswer::Kind::close);
+  set("stepThrew", ScriptAnswer::Kind::threw);
   set("wantDrainFlag", wantDrainFlag);
   set("controlOpCount", controlOpCount);
   set("controlOutBytes", controlOutBytes);
@@ -98,6 +110,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("pausedByQueue", pausedByQueue);
   set("pausedWithoutReader", pausedWithoutReader);
   set("errorTls", ErrorCode::tls);
+  set("errorOpening", ErrorCode::opening);
   set("pausedByFilter", pausedByFilter);
   set("maxSlots", maxSlots);
   return numbers;
@@ -127,6 +140,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   exports.Set("tls", tlsBinding(env));
+  exports.Set("opening", values::openingBinding(env));
+  exports.Set("proxy", values::proxyBinding(env));
   return exports;
 }
 

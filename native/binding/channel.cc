@@ -4,6 +4,8 @@
 
 #include "binding/gates.h"
 #include "binding/inline_driver.h"
+#include "binding/opening_values.h"
+#include "binding/proxy_values.h"
 #include "binding/rate_limits.h"
 #include "binding/thread_driver.h"
 #include "binding/tls_binding.h"
@@ -42,6 +44,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::setOptions>("setOptions"),
                          InstanceMethod<&Channel::tcpInfo>("tcpInfo"),
                          InstanceMethod<&Channel::endpoints>("endpoints"),
+                         InstanceMethod<&Channel::proxyHeader>("proxyHeader"),
                          InstanceMethod<&Channel::connectionStats>("connectionStats"),
                          InstanceMethod<&Channel::stats>("stats"),
                          InstanceMethod<&Channel::nowMs>("nowMs"),
@@ -202,6 +205,7 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(info.Env());
   uint64_t accepted = 0, failures = 0, handshakesDone = 0, handshakesFailed = 0, handshakes = 0, waiting = 0;
   auto state = Listener::State::accepting;
+  OpeningCounts openings{};
   onLoop([&](Network& network, Loop&) {
     if (const Listener* listener = network.listener(key)) {
       accepted = listener->accepted;
@@ -211,6 +215,7 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
       handshakesFailed = listener->handshakesFailed;
       handshakes = listener->handshakes;
       waiting = listener->waiting.size();
+      if (listener->openings) openings = *listener->openings;
     }
   });
   result.Set("accepted", static_cast<double>(accepted));
@@ -219,6 +224,7 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
   result.Set("handshakesFailed", static_cast<double>(handshakesFailed));
   result.Set("handshakesUnderWay", static_cast<double>(handshakes));
   result.Set("handshakesWaiting", static_cast<double>(waiting));
+  result.Set("turnedAway", values::openingCounts(info.Env(), openings));
   result.Set("state", state == Listener::State::accepting ? "accepting"
                       : state == Listener::State::waiting ? "waiting"
                                                           : "backingOff");
@@ -508,6 +514,17 @@ Napi::Value Channel::endpoints(const Napi::CallbackInfo& info) {
   if (local) result.Set("local", values::address(info.Env(), *local));
   if (remote) result.Set("remote", values::address(info.Env(), *remote));
   return result;
+}
+
+Napi::Value Channel::proxyHeader(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  std::optional<ProxyHeader> header;
+  onLoop([&](Network& network, Loop&) {
+    const Connection* connection = network.find(target.slot, target.tag);
+    if (connection == nullptr || !connection->opening || connection->opening->claimed() == nullptr) return;
+    header = *connection->opening->claimed();
+  });
+  return header ? values::proxyHeader(info.Env(), *header) : info.Env().Undefined();
 }
 
 Napi::Value Channel::connectionStats(const Napi::CallbackInfo& info) {

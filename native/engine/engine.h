@@ -85,6 +85,7 @@ struct ConnectSpec {
 enum class CloseMode : uint8_t {
   normal,  // FIN, or RST if received data was never read
   reset,   // RST on purpose (SO_LINGER 0)
+  silent,  // the peer is told nothing, as far as the system lets us: without the right to, RST with a TTL of 1 (HP-22)
 };
 
 /// How the owner learns that poll() has something to do.

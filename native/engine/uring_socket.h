@@ -40,7 +40,7 @@ struct UringSocket {
   bool cutShort = false;  // a send was, and the kernel kept the reason to itself
   bool connecting = false;
   bool closing = false;
-  bool resetOnClose = false;
+  CloseMode closeMode = CloseMode::normal;
   bool unreadLost = false;  // received bytes were dropped at close: the peer is to see a reset, as if unread
   bool yielding = false;    // cancelled because it had its turn's share
   bool pausing = false;     // in the engine's list of those to cancel if they stay paused

@@ -25,6 +25,11 @@ enum class EventType : uint8_t {
   securing,         // id: slot; data before this came as plaintext, data after it is decrypted
   handshakeFailed,  // id: listener key, a: number of the failure (TlsFailures); nobody was told of the connection
   fileFailed,       // id: slot, a: errno; a part of a file was not sent, nor anything after it, and FIN follows
+
+  // Of openings; the connection need not be known otherwise.
+  stepBegins = 24,  // id: slot, a: listener key, 0 for connect(), b: number of a step of JavaScript's
+  stepBytes,        // id: slot, a: offset in the slab, b: length; for that step, which answers with stepAnswer
+  openingFailed,  // id: slot, a: number of the failure (OpeningFailures) or 0, b: listener key; no `opened` follows
 };
 
 /// JavaScript to native.
@@ -43,6 +48,8 @@ enum class OpType : uint8_t {
   cancelTimer,     // id: timer key
   tellDrain,       // report `drain` once what is queued has fallen to the low-water mark, or has already
   writeFile = 20,  // a: reference slot, of descriptor and position as a pair of doubles, b: length
+
+  stepAnswer = 24,  // a: ScriptAnswer::Kind, b: bytes consumed
 };
 /// On a write: report `drain` once what is queued has fallen to the low-water mark.
 inline constexpr int32_t wantDrainFlag = 0x80;

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "loop/records.h"
 #include "net/connection_limit.h"
+#include "net/opening.h"
 #include "net/tls_layer.h"
 
 namespace sluice {
@@ -44,6 +45,7 @@ struct Connection {
   std::unique_ptr<ConnectionTimers> timers;
   std::unique_ptr<TlsLayer> tls;  // the topmost layer; null for plain connections
   std::unique_ptr<ConnectionLimit> limit;
+  std::unique_ptr<Opening> opening;  // while its steps run, and while what they found out is of interest
   uint64_t bytesRead = 0, bytesWritten = 0;
   Error error{};             // why it ends; told with `closed`
   uint32_t tag = 0;          // generation << 8
@@ -60,6 +62,9 @@ struct Connection {
   bool local : 1 = false;     // an end of a pair, not a socket of the engine's
   bool gated : 1 = false;     // holds a place in its listener's gates
   bool securing : 1 = false;  // a handshake is under way: its bytes are wanted even while nobody reads
+  bool layered : 1 = false;   // what comes is not for JavaScript as it is: TLS, or an opening
+  bool hidden : 1 = false;    // JavaScript has not been told of it
+  bool scripted : 1 = false;  // but for its steps
 
   bool reading() const {
     if (state != ConnectionState::open || readSide != ReadSide::open) return false;

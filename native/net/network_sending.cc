@@ -62,6 +62,7 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
       case OpType::forget:
         if (connection != nullptr && connection->state == ConnectionState::closed) {
           connection->moveTo(ConnectionState::unused);
+          connection->opening.reset();
           releaseSlot(slot);
         }
         break;
@@ -74,6 +75,11 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         break;
       }
       case OpType::cancelTimer: scriptTimers_.erase(static_cast<uint32_t>(op.id)); break;
+      case OpType::stepAnswer:
+        if (connection == nullptr) break;
+        flushStaged(slot, *connection);
+        onStepAnswer(slot, *connection, op);
+        break;
       case OpType::tellDrain:
         if (connection == nullptr) break;
         connection->wantDrain = true;
@@ -263,6 +269,7 @@ void Network::afterSending(Slot slot, Connection& connection) {
   const size_t left = unsentBytes(connection);
   if (connection.wantDrain && left <= connection.lowWaterBytes) {
     connection.wantDrain = false;
+    if (connection.layered && isOpening(connection)) return waitForSent(slot, connection, left);
     emit(EventType::drain, slot, connection);
   }
   if (left == 0 && connection.writeSide == WriteSide::ending && !connection.sending && connection.live()) {
@@ -290,7 +297,7 @@ void Network::endWriting(Slot slot, Connection& connection) {
 void Network::onSendFailed(Slot slot, Connection& connection, const Error& error) {
   connection.sending = false;
   if (connection.limit) settleSend(connection, 0);
-  if (connection.securing && onWireFailed(slot, connection)) return;
+  if (connection.layered && onLayerFailed(slot, connection, true)) return;
   connection.writeSide = WriteSide::failed;
   if (!connection.error) connection.error = error;
   dropStaged(connection);

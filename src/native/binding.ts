@@ -70,8 +70,59 @@ export interface NativeRateGroupStats {
   minShare: number
 }
 
+/** One step of an opening; `kind` and fields as native/binding/opening_values.cc reads them. */
+export type NativeStep =
+  | ({ kind: 'acceptProxy'; version1: boolean; version2: boolean } & NativeHeaderSources & NativeProxyLimits)
+  | ({ kind: 'acceptNetscaler'; magic: number } & NativeHeaderSources)
+  | { kind: 'monitor'; networks: string[] | undefined; answer: 'plain' | 'http' | 'none' }
+  | { kind: 'sniff'; allowPlain: boolean; plainAfterMs: number }
+  | { kind: 'script'; name: string; number: number; maxBytes: number }
+  | ({ kind: 'socks' } & NativeSocksRequest)
+  | { kind: 'sendProxy'; header: NativeProxySend }
+
+interface NativeHeaderSources {
+  from: string[] | undefined
+  byRule: boolean
+}
+
+interface NativeProxyLimits {
+  maxHeaderBytes: number
+  maxTlvBytes: number
+}
+
+/** '' for none. */
+export interface NativeSocksRequest {
+  version: 4 | 5
+  host: string
+  port: number
+  user: string
+  password: string
+}
+
+/** The steps of a listener or connect(): OpeningPlan in native/net/opening.h. */
+export interface NativeOpening {
+  steps: NativeStep[]
+  /** Behind TLS. */
+  sessionSteps: NativeStep[]
+  timeoutMs: number
+}
+
+/** Everything of openings that is no connection. */
+export interface NativeOpenings {
+  /** What the failure of this number was; undefined when too many have followed. */
+  takeFailure(
+    number: number,
+  ): { reason: string; meaning: string; text: string; step: string; address: string; port: number } | undefined
+  reasons(): string[]
+  /** Undefined for a network; otherwise which one may be meant, or ''. */
+  checkNetwork(text: string): string | undefined
+  /** Undefined for what can be asked for; otherwise the field to blame. */
+  checkSocks(request: NativeSocksRequest): string | undefined
+}
+
 /** What a new connection starts with; times in milliseconds, 0 for none. */
 export interface NativeConnectionConfig {
+  opening?: NativeOpening | undefined
   rateLimit?: NativeRateLimit
   rateGroup?: NativeRateGroup
   rateGroups?: NativeRateGroupMap
@@ -286,6 +337,64 @@ export interface NativeTls {
   splitCertificates(pemOrDer: NativePem): Buffer[] | NativeTlsFailure
 }
 
+/** ProxyHeader in native/handshake/proxy_header.h. */
+export interface NativeProxyHeader {
+  version: 1 | 2
+  local: boolean
+  /** 0 unknown, 1 IPv4, 2 IPv6, 3 Unix. */
+  family: number
+  /** 0 unknown, 1 stream, 2 datagrams. */
+  transport: number
+  hasAddresses: boolean
+  source?: NativeAddress
+  destination?: NativeAddress
+  raw: Buffer
+  /** Type, offset in `raw` and length, of one after another. */
+  tlvs: number[]
+}
+
+/** ProxySsl likewise; '' for what is not told. */
+export interface NativeProxySsl {
+  client: number
+  verify: number
+  version: string
+  commonName: string
+  cipher: string
+  certificateSignature: string
+  keyAlgorithm: string
+  group: string
+  signatureScheme: string
+  certificate: Buffer | undefined
+}
+
+/** What is to be sent in a header: ProxySend in native/binding/proxy_values.h. */
+export interface NativeProxySend {
+  version: 1 | 2
+  local: boolean
+  crc32c: boolean
+  source: NativeAddress | undefined
+  destination: NativeAddress | undefined
+  tlvs: { type: number; value: Uint8Array }[]
+  alpn: string | undefined
+  authority: string | undefined
+  uniqueId: string | Uint8Array | undefined
+  netns: string | undefined
+  ssl: NativeProxySsl | undefined
+}
+
+/** PROXY headers as such; connections have their own ways. */
+export interface NativeProxy {
+  /** Undefined while bytes are missing. */
+  parse(
+    bytes: Uint8Array,
+    maxHeaderBytes: number,
+    maxTlvBytes: number,
+  ): { header: NativeProxyHeader; consumed: number } | { reason: string; text: string } | undefined
+  /** The parts of an `ssl` TLV; undefined when it is malformed. */
+  decodeSsl(value: Uint8Array): NativeProxySsl | undefined
+  write(send: NativeProxySend): Buffer | NativeFailure
+}
+
 /** One loop. Everything but start() and flush() is for rare use: each call waits for the loop's thread. */
 export interface NativeChannel {
   /** The engine's name. */
@@ -301,6 +410,7 @@ export interface NativeChannel {
     handshakesFailed: number
     handshakesUnderWay: number
     handshakesWaiting: number
+    turnedAway: Record<string, number>
     state: 'accepting' | 'waiting' | 'backingOff'
   }
   closeListener(key: number): void
@@ -337,6 +447,8 @@ export interface NativeChannel {
   setOptions(slot: number, tag: number, options: { options: NativeSocketOptions }): NativeFailure | undefined
   tcpInfo(slot: number, tag: number): Record<string, number> | NativeFailure
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
+  /** What a step has read; undefined when there was none. */
+  proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number
@@ -375,12 +487,21 @@ interface NativeBinding {
   errorNames(): string[]
   duplicateFd(fd: number): number | NativeFailure
   recordNumbers(): Record<string, number>
+  opening: NativeOpenings
   tls: NativeTls
+  proxy: NativeProxy
 }
 
 /** Whether native code answered with a failure instead of what was asked for. */
 export function isFailure(answer: unknown): answer is NativeFailure {
   return typeof answer === 'object' && answer !== null && 'codeName' in answer
+}
+
+/** Whether native code refused a PROXY header. */
+export function isProxyRefusal<T extends object>(
+  answer: T | { reason: string; text: string },
+): answer is { reason: string; text: string } {
+  return 'reason' in answer
 }
 
 /** node-gyp-build takes build/Release first, then the prebuilt addon for this platform and libc. */
