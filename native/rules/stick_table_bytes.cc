@@ -127,6 +127,15 @@ void StickTable::startExchange() {
   exchanging_ = true;
 }
 
+void StickTable::stopExchange() {
+  exchanging_ = false;
+  for (const auto& shard : shards_) {
+    std::lock_guard lock(shard->mutex);
+    shard->exchanging = false;
+    shard->dropChanges();
+  }
+}
+
 std::vector<uint8_t> StickTable::takeChanges(size_t maxBytes) {
   TableWriter records;
   uint64_t count = 0;
