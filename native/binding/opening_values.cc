@@ -1,7 +1,9 @@
 #include "binding/opening_values.h"
 
 #include "binding/proxy_values.h"
+#include "binding/rule_lists.h"
 #include "binding/values.h"
+#include "net/opening_rules.h"
 #include "net/opening_steps.h"
 #include "rules/cidr_set.h"
 
@@ -66,6 +68,12 @@ Kind stepKind(const Napi::Object& step) {
     return opening_steps::script({text(step, "name"), number(step, "number"), number(step, "maxBytes")});
   }
   if (kind == "socks") return opening_steps::socks(socksRequest(step));
+  if (kind == "rules") {
+    constexpr std::string_view stages[] = {"socket", "session", "content"};
+    for (size_t i = 0; i < std::size(stages); i++)
+      if (auto list = rule_lists::readList(step.Get("rules")); list && text(step, "stage") == stages[i])
+        return opening_steps::rules(static_cast<RuleStage>(i), std::move(list));
+  }
   if (kind == "sendProxy") return opening_steps::sendProxy(proxySend(step.Get("header").As<Napi::Object>()));
   return nullptr;
 }

@@ -147,6 +147,8 @@ class StickTable : public std::enable_shared_from_this<StickTable> {
 
   /// From now on it remembers what changes, for takeChanges().
   void startExchange();
+  /// And no longer.
+  void stopExchange();
   /// What has happened here, and not by applyChanges(), since the last call, as increments: at most about `maxBytes`. Empty
   /// when nothing has.
   std::vector<uint8_t> takeChanges(size_t maxBytes);

@@ -127,6 +127,15 @@ void StickTable::startExchange() {
   exchanging_ = true;
 }
 
+void StickTable::stopExchange() {
+  exchanging_ = false;
+  for (const auto& shard : shards_) {
+    std::lock_guard lock(shard->mutex);
+    shard->exchanging = false;
+    shard->dropChanges();
+  }
+}
+
 std::vector<uint8_t> StickTable::takeChanges(size_t maxBytes) {
   TableWriter records;
   uint64_t count = 0;
@@ -140,7 +149,7 @@ std::vector<uint8_t> StickTable::takeChanges(size_t maxBytes) {
   }
   for (const auto& shard : shards_) {
     std::lock_guard lock(shard->mutex);
-    while (!shard->changes.empty() && records.size() < maxBytes) {
+    while (!shard->changes.empty() && (count == 0 || records.size() < maxBytes)) {
       const std::unique_ptr<TableChanges> changes = std::move(shard->changes.front());
       shard->changes.pop_front();
       if (changes->entry) changes->entry->changes = nullptr;
