@@ -216,6 +216,9 @@ void Network::runOpening(Slot slot, Connection& connection, std::span<const uint
   if (inSlab) opening.held.assign(rest.begin(), rest.end());
   else opening.held.erase(opening.held.begin(), opening.held.end() - static_cast<std::ptrdiff_t>(rest.size()));
   boundHeld(slot, connection);
+  // What came with the last message of the handshake, or was too much before.
+  if (connection.tls && !opening.suspended && connection.tls->session().hasPlaintext())
+    deliverLater(slot, connection);
 }
 
 // Calls the step whose turn it is, and says for it what it need not say itself.

@@ -77,15 +77,20 @@ export function handshakePlan(
 ): HandshakePlan | undefined {
   if (handshake === undefined) return undefined
   const scripts: CustomStep[] = []
-  const native: NativeStep[] = handshake.map((step, i) => {
+  const sessionSteps: NativeStep[] = []
+  const steps: NativeStep[] = handshake.map((step, i) => {
     checkPlace(handshake, i, side, hasTls)
-    if (step instanceof HandshakeStep) return step.native
-    scripts.push(step)
-    return { kind: 'script', name: step.name, number: scripts.length - 1, maxBytes: step.maxBytes ?? 16_384 }
+    if (!(step instanceof HandshakeStep)) {
+      scripts.push(step)
+      return { kind: 'script', name: step.name, number: scripts.length - 1, maxBytes: step.maxBytes ?? 16_384 }
+    }
+    if (step.native.kind !== 'rules') return step.native
+    for (const stage of ['session', 'content'] as const) sessionSteps.push({ ...step.native, stage })
+    return { ...step.native, stage: 'socket' }
   })
   const targets = handshake.map((step) => (step instanceof HandshakeStep ? step.target : undefined))
   return {
-    native: { steps: native, sessionSteps: [], timeoutMs: handshakeTimeoutMs },
+    native: { steps, sessionSteps, timeoutMs: handshakeTimeoutMs },
     scripts,
     target: targets.filter((target) => target !== undefined).at(-1),
   }
@@ -106,5 +111,7 @@ function checkPlace(
   if (kind === 'monitor' && before.some((each) => each !== 'monitor')) throw refuse('comes before all other steps')
   if (kind === 'sniff' && !hasTls) throw refuse('needs the option "tls"')
   if (kind === 'sniff' && i < list.length - 1) throw refuse('is the last step before TLS')
+  if ('byRule' in step.native && step.native.byRule && !before.includes('rules'))
+    throw refuse('needs rules() before it, because of "byRule"')
   if (kind === 'socks' && before.includes('sendProxy')) throw refuse('comes before sendProxy()')
 }

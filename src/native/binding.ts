@@ -79,6 +79,8 @@ export type NativeStep =
   | { kind: 'script'; name: string; number: number; maxBytes: number }
   | ({ kind: 'socks' } & NativeSocksRequest)
   | { kind: 'sendProxy'; header: NativeProxySend }
+  /** In the list of a user without a stage, for native code once per stage. */
+  | { kind: 'rules'; rules: object; stage?: 'socket' | 'session' | 'content' }
 
 interface NativeHeaderSources {
   from: string[] | undefined
@@ -454,6 +456,8 @@ export interface NativeChannel {
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
   /** What a step has read; undefined when there was none. */
   proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
+  /** What rules have left; undefined when nothing. */
+  ruleMarks(slot: number, tag: number): { tags: string[]; variables: Record<string, string> } | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number

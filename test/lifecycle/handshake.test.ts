@@ -43,6 +43,7 @@ describe.runIf(process.platform === 'linux').each(modes)('5 000 slow connections
           clients.add(client)
         }))
       }
+      while (listener.stats().accepted < count) await new Promise(setImmediate)
       const header = 'PROXY TCP4 192.0.2.1 198.51.100.5 56324 443'
       let sent = 0
       const trickle = () => {

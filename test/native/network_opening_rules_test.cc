@@ -4,6 +4,7 @@
 #include "rules/rule_spec.h"
 #include "support/net_world.h"
 #include "support/test.h"
+#include "support/tls_pair.h"
 #include "support/world.h"
 
 using namespace sluice;
@@ -102,7 +103,65 @@ OpeningFailure lastFailure(NetWorld& world) {
 
 const std::string line = "PROXY TCP4 192.0.2.1 198.51.100.5 56324 443\r\n";
 
+std::shared_ptr<const TlsConfig> serverTls() {
+  TlsOptions options;
+  options.keys.push_back({testServer().certificate, testServer().key, ""});
+  TlsConfig config;
+  config.context = *TlsContext::create(TlsRole::server, options);
+  return std::make_shared<const TlsConfig>(std::move(config));
+}
+
+std::shared_ptr<const TlsConfig> clientTls(const std::string& name) {
+  TlsOptions options;
+  options.ca.push_back(testAuthority().certificate);
+  TlsConfig config;
+  config.context = *TlsContext::create(TlsRole::client, options);
+  config.peer.serverName = config.peer.verifyName = name;
+  return std::make_shared<const TlsConfig>(std::move(config));
+}
+
+Conn secureTo(NetWorld& world, const SocketAddress& address, const std::string& name) {
+  const Conn client = connectTo(world, address);
+  CHECK(world.network().startTls(client.slot, *world.network().find(client.slot, client.tag), clientTls(name)));
+  CHECK(world.until([&] { return world.of(client).has(EventType::secured); }));
+  return client;
+}
+
 }  // namespace
+
+TEST("rules of the session know what TLS found out, and those of the content what it decrypts") {
+  NetWorld world("sim");
+  ConditionSpec named;
+  named.kind = ConditionKind::serverName;
+  named.texts = {"*.example.com"};
+  ConnectionConfig config = with(inForce({rule(RuleStage::session, RuleActionKind::reject, named),
+                                          rule(RuleStage::content, RuleActionKind::reject, starts("BAD")),
+                                          rule(RuleStage::content, RuleActionKind::accept, starts("GOOD"))},
+                                         5000));
+  config.tls = serverTls();
+  const SocketAddress address = world.listen(1, config);
+  const Conn unwanted = secureTo(world, address, "a.example.com");
+  CHECK(world.until([&] { return world.of(unwanted).has(EventType::closed); }));
+  CHECK_EQ(lastFailure(world), OpeningFailure::ruleReject);
+
+  const Conn bad = secureTo(world, address, "localhost");
+  world.writeNow(bad, "BAD");
+  CHECK(world.until([&] { return world.of(bad).has(EventType::closed); }));
+  CHECK(world.opened.empty());
+
+  const Conn good = secureTo(world, address, "localhost");
+  world.writeNow(good, "GO");
+  world.pass(50);
+  CHECK(world.opened.empty());
+  world.writeNow(good, "OD and more");
+  CHECK(world.until(
+      [&] { return world.opened.size() == 1 && world.of(world.opened[0]).received == "GOOD and more"; }));
+  world.writeNow(world.opened[0], "answer");
+  CHECK(world.until([&] { return world.of(good).received == "answer"; }));
+  const std::string much = pattern(200'000);
+  world.writeNow(good, much);
+  CHECK(world.until([&] { return world.of(world.opened[0]).received.size() == 13 + much.size(); }));
+}
 
 TEST("a rule at the socket rejects with RST by the real address, before anything is read") {
   NetWorld world("sim");
