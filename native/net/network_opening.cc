@@ -458,7 +458,8 @@ void Network::endOpening(Slot slot, Connection& connection, const StepVerdict& v
     return beginClosing(slot, connection, dies ? CloseMode::reset : CloseMode::silent, connection.error);
   }
   const bool saidNothing = connection.bytesWritten == 0 && !connection.queue && !connection.sending;
-  if (saidNothing || ended || connection.readSide != ReadSide::open) {
+  // Who connected has nothing that the peer would have to hear.
+  if (!connection.hidden || saidNothing || ended || connection.readSide != ReadSide::open) {
     return beginClosing(slot, connection, CloseMode::normal, connection.error);
   }
   beginDraining(slot, connection, goodbyeMs);
