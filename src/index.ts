@@ -83,6 +83,40 @@ export {
 export type { SharedBudget, SharedBudgetStats } from './rate-limit/shared-budget.js'
 export type { ConnectionReader } from './reader.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
+export { type CidrEntry, type CidrMatch, CidrSet } from './rules/cidr-set.js'
+export type {
+  CounterChoice,
+  CounterComparison,
+  OneOrMany,
+  PortRange,
+  Rule,
+  RuleAction,
+  RuleBase,
+  RuleCondition,
+  RuleFact,
+  RuleNetworks,
+  RuleStage,
+} from './rules/rule.js'
+export { RuleList, type RuleListOptions } from './rules/rule-list.js'
+export { rules } from './rules/rules-step.js'
+export {
+  StickTable,
+  type StickTableOptions,
+  type StickTableStats,
+  type TableEntry,
+  type TableKey,
+  type TableKeyType,
+  TrackedKey,
+} from './rules/stick-table.js'
+export {
+  MemoryStickTablePeers,
+  type PeerAnswer,
+  type PeerChanges,
+  type PeerExchange,
+  type StickTablePeers,
+} from './rules/stick-table-peers.js'
+export type { TableCounter, TableCounters, TableRate, TableStore } from './rules/table-columns.js'
+export type { TableExchangeOptions, TableExchangeStats } from './rules/table-exchange.js'
 export { Runtime, type RuntimeStats } from './runtime.js'
 export type { RuntimeOptions } from './runtime-options.js'
 export type {

@@ -98,6 +98,15 @@ Napi::Value columns(Info info) {
   return list;
 }
 
+Napi::Value facts(Info info) {
+  auto result = Napi::Object::New(info.Env());
+  const Table table = handleOf<StickTable>(info[0]);
+  if (!table) return result;
+  result.Set("size", table->config().size);
+  result.Set("keyType", std::string(keyTypes[static_cast<size_t>(table->config().key.type)]));
+  return result;
+}
+
 // (table, key, nowMs): its row, undefined where there is none, null where that is no key of this table.
 Napi::Value row(Info info) {
   const Table table = handleOf<StickTable>(info[0]);
@@ -206,17 +215,24 @@ Napi::Value countOr(Napi::Env env, const Result<uint32_t>& result) {
   return Napi::Number::New(env, result.error().code == ErrorCode::notSupported ? -2 : -1);
 }
 
-// (table, wallMs, nowMs)
+// (table, wallMs, note, nowMs)
 Napi::Value snapshot(Info info) {
   const Table table = handleOf<StickTable>(info[0]);
-  return buffer(info.Env(), table ? table->snapshot(timeOf(info[2]), numberOf(info[1])) : std::vector<uint8_t>());
+  if (!table) return buffer(info.Env(), {});
+  return buffer(info.Env(), table->snapshot(timeOf(info[3]), numberOf(info[1]), readBytes(info[2])));
 }
 
-// (table, bytes, wallMs, nowMs)
+// (table, bytes, wallMs, nowMs): { count, note }
 Napi::Value restore(Info info) {
+  auto result = Napi::Object::New(info.Env());
   const Table table = handleOf<StickTable>(info[0]);
-  if (!table) return Napi::Number::New(info.Env(), 0);
-  return countOr(info.Env(), table->restore(values::memory<uint8_t>(info[1]), timeOf(info[3]), numberOf(info[2])));
+  if (!table) return result;
+  std::string note;
+  const auto restored =
+      table->restore(values::memory<uint8_t>(info[1]), timeOf(info[3]), numberOf(info[2]), &note);
+  result.Set("count", countOr(info.Env(), restored));
+  result.Set("note", note);
+  return result;
 }
 
 Napi::Value startExchange(Info info) {
@@ -265,6 +281,7 @@ Napi::Object binding(Napi::Env env) {
   const auto add = [&](const char* name, auto function) { exports.Set(name, Napi::Function::New(env, function)); };
   add("create", create);
   add("columns", columns);
+  add("facts", facts);
   add("row", row);
   add("rows", rows);
   add("set", set);
