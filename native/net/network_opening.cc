@@ -129,8 +129,13 @@ void Network::onOpeningData(Slot slot, Connection& connection, const Completion&
 }
 
 void Network::boundHeld(Slot slot, Connection& connection) {
+  const Opening& opening = *connection.opening;
+  if (opening.held.size() >= maxHeldBytes) stopReading(slot, connection);
+}
+
+void Network::stopReading(Slot slot, Connection& connection) {
   Opening& opening = *connection.opening;
-  if (opening.held.size() < maxHeldBytes || opening.full) return;
+  if (opening.full) return;
   opening.full = true;
   connection.pauses |= pausedByLayer;
   connection.securing = false;
@@ -210,6 +215,8 @@ void Network::runOpening(Slot slot, Connection& connection, std::span<const uint
     }
     opening.suspended = verdict.kind == suspended;
     if (verdict.delayMs != 0) loop_.arm(opening.timer, loop_.nowMs() + verdict.delayMs);
+    // A tarpit: the peer's window fills.
+    if (opening.suspended && verdict.delayMs != 0) stopReading(slot, connection);
     if (opening.roomless) listOpening(slot, connection);
     break;
   }
