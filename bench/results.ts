@@ -101,7 +101,8 @@ export function summarise(bench: BenchCase, competitors: readonly Competitor[], 
       if (yardstick === 'c-epoll' && bench.kind === 'idle') return []
       // What is lost may be nothing.
       if (bench.kind === 'crowd') return []
-      const server = yardstick === 'unlimited' ? competitor.unlimited : yardstick
+      const isItself = yardstick === 'unlimited' || yardstick === 'no-steps'
+      const server = isItself ? competitor.unlimited : yardstick
       return (server !== undefined && rounds.get(server)) || []
     }
     return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, against)]

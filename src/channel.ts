@@ -311,6 +311,8 @@ export class Channel {
         return
       case eventClosed:
         this.connections[connection.slot] = undefined
+        // Unless it is the steps that failed, which say more.
+        if (this.openings.size > 0 && (a & 0xff) !== records.errorOpening) this.dropSteps(connection)
         this.setPriority(connection.slot, 0)
         if (connection.referenced) this.drop()
         if (--this.connectionCount === 0) for (const resolve of this.emptied.splice(0)) resolve()
@@ -362,6 +364,14 @@ export class Channel {
     this.openings.delete(connection.slot)
     connection.data = run.connection.data
     run.end()
+  }
+
+  // It has ended while it was connecting.
+  private dropSteps({ slot, tag }: Connection): void {
+    const run = this.openings.get(slot)
+    if (run?.tag !== tag) return
+    this.openings.delete(slot)
+    run.end(new SluiceError('ABORTED', { phase: 'handshake' }))
   }
 
   private openingError(slot: number, tag: number, number: number, facts: { address?: string; port?: number } = {}) {

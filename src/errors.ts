@@ -171,6 +171,14 @@ export const errorTable = {
     advice:
       'A warning, once per outage: the group goes on with the part of its last lease (`stats().shared`). See `cause`.',
   },
+  PEERS_UNREACHABLE: {
+    meaning: 'the peers of a stick table cannot be reached',
+    advice: 'A warning, once per outage: the table counts by itself, and tells the others when it can. See `cause`.',
+  },
+  SNAPSHOT_INVALID: {
+    meaning: 'this is no snapshot of such a table',
+    advice: 'It is damaged, or of a table with other keys, or of a later version of this package. Nothing was taken.',
+  },
   FILE_FAILED: {
     meaning: 'the file cannot be sent',
     advice: '`cause` is what the system answered. Or the file is, or has become, shorter than what is to be sent.',

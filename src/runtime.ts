@@ -129,6 +129,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     if (tls !== undefined) settings.layered = true
     if (plan !== undefined) settings.steps = plan.scripts
+    plan?.useClock(this.channels[0]!)
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, handlers === undefined),

@@ -17,7 +17,7 @@ const arrows: Record<string, string[]> = {
   limit: ['buffer', 'base'],
   tls: ['buffer', 'base'],
   handshake: ['buffer', 'base'],
-  rules: ['buffer', 'base'],
+  rules: ['base'],
   engine: ['buffer', 'base'],
   loop: ['engine', 'buffer', 'base'],
   net: ['loop', 'engine', 'tls', 'handshake', 'rules', 'limit', 'buffer', 'base'],

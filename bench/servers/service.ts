@@ -12,6 +12,8 @@ export interface ServerOptions {
   readonly limited: boolean
   /** Of the service `relay`: the port on 127.0.0.1 that each connection is joined to. */
   readonly upstream: number
+  /** Connections begin with a PROXY header, and are asked about by rules. */
+  readonly opening: boolean
   /** PEM; undefined for plain TCP. */
   readonly identity?: { readonly cert: Buffer; readonly key: Buffer }
 }
@@ -31,6 +33,7 @@ export function serverOptions(): ServerOptions {
     via: option('via', 'handlers') as ServerOptions['via'],
     limited: option('limits', 'none') === 'unreached',
     upstream: Number(option('upstream', '0')),
+    opening: option('handshake', 'none') === 'proxy',
     identity: args.includes('--cert')
       ? { cert: readFileSync(option('cert', '')), key: readFileSync(option('key', '')) }
       : undefined,

@@ -71,7 +71,8 @@ struct Failed {
 /// What the last connection failed by.
 Failed lastFailure(NetWorld& world) {
   OpeningReport report;
-  if (world.openingFailures.empty() || !OpeningFailures::shared().take(world.openingFailures.back(), report)) {
+  if (world.openingFailures.empty() ||
+      !OpeningFailures::shared().take(world.openingFailures.back() & OpeningFailures::maxNumber, report)) {
     return {};
   }
   return {report.failure, report.step};
@@ -496,7 +497,7 @@ TEST("a SOCKS server that refuses, leaves, or says nothing is told by name") {
     CHECK(!world.of(client).has(EventType::connected));
     CHECK_EQ(world.of(client).closeCode, ErrorCode::opening);
     OpeningReport report;
-    CHECK(OpeningFailures::shared().take(world.of(client).closeNumber, report));
+    CHECK(OpeningFailures::shared().take(world.of(client).closeNumber & OpeningFailures::maxNumber, report));
     CHECK_EQ(report.step, "socks4");
     return report.failure;
   };
