@@ -91,7 +91,8 @@ export class Channel {
   /** The view being handed to a handler, and where it lies: writing it back needs no look at its buffer. */
   private view: Uint8Array | undefined
   private viewOffset = 0
-  private connectionCount = 0
+  /** Connections open now, or being closed. */
+  connectionCount = 0
   private readonly emptied: (() => void)[] = []
   private alive = 0
   private referenced = true

@@ -176,6 +176,22 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
+  UPSTREAM_UNAVAILABLE: {
+    meaning: 'no server is usable',
+    advice: 'All are down, drained or in maintenance; `stats()` of the pool tells why, and what the last checks said.',
+  },
+  UPSTREAM_QUEUE_FULL: {
+    meaning: 'too many wait for a server',
+    advice: '`maxQueue` of the pool or the server is reached; add servers, or raise `maxConnections`.',
+  },
+  UPSTREAM_QUEUE_TIMEOUT: {
+    meaning: 'no server had a place in time',
+    advice: '`queueTimeoutMs` is over; add servers, or raise `maxConnections`.',
+  },
+  UPSTREAM_CHECK_FAILED: {
+    meaning: 'the health check failed',
+    advice: 'The text says what the server answered, or that it did not within `timeoutMs` of the check.',
+  },
   PLAINTEXT_BEFORE_TLS: {
     meaning: 'plaintext came in before the handshake',
     advice:

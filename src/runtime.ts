@@ -373,6 +373,11 @@ export class Runtime implements Clock, AsyncDisposable {
     return { ...Object.fromEntries(sums), batches: total('batches'), events: total('events') } as RuntimeStats
   }
 
+  /** @internal Connections open now, or being closed; asks no thread. */
+  get connectionCount(): number {
+    return this.channels.reduce((sum, channel) => sum + channel.connectionCount, 0)
+  }
+
   // ---- Parts of listen() and connect()
 
   private async bind(
@@ -447,7 +452,8 @@ function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): Nati
 
 const handlerNames = ['open', 'handshakeError', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
 
-function checkHandlers(handlers: unknown): void {
+/** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
+export function checkHandlers(handlers: unknown): void {
   if (handlers === undefined) return
   if (typeof handlers !== 'object' || handlers === null) throw expected('an object of functions', handlers, 'handlers')
   for (const name of handlerNames) {
