@@ -131,6 +131,8 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
     if (request.signal?.aborted) throw abortError(request.signal, { phase: 'connect' })
     const acquisition = new Acquisition(++this.counts.requested, (step) => this.stepped(step))
     this.active++
+    // One more may be what raises the limits; then those who waited are first.
+    if (this.rules.fullConnections !== undefined) for (const server of this.usable) this.admit(server)
     acquisition.moveTo(requested)
     // One signal for all that may end it: the caller's, and the pool's end.
     const controller = new AbortController()
