@@ -4,11 +4,13 @@ import type { TimeoutKind } from './handlers.js'
 import { isFailure, type NativeChannel, native } from './native/binding.js'
 import * as records from './native/records.js'
 import { Priorities } from './priorities.js'
+import type { Relay } from './relay.js'
 import type { ConnectionSettings } from './settings.js'
 
 const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
 const { eventListenerFailed, eventOpened, eventReleased, eventTimeout, eventTimer } = records
 const { eventFileFailed, eventHandshakeFailed, eventSecured, eventSecuring } = records
+const { eventRelayCount, eventRelayTimeout, eventRelaying } = records
 const { controlInTurn, controlOpCount, controlOutBytes, controlReferenceCount, controlWords } = records
 
 /** What a channel needs to know to start. Sizes in bytes. */
@@ -46,7 +48,8 @@ const copyLimitBytes = 16_384
 const onHeapBytes = 64
 
 const timeoutKinds: readonly TimeoutKind[] = ['read', 'read', 'write', 'halfClosed']
-const timeoutErrors: Record<TimeoutKind, ErrorName> = {
+/** What a connection that nobody watches ends with. */
+export const timeoutErrors: Record<TimeoutKind, ErrorName> = {
   read: 'READ_TIMEOUT',
   write: 'WRITE_TIMEOUT',
   halfClosed: 'HALF_CLOSED_TIMEOUT',
@@ -71,6 +74,8 @@ export class Channel {
   readonly listeners = new Map<number, ChannelListener>()
   /** By slot. */
   readonly connections: (Connection | undefined)[] = []
+  /** By number. */
+  readonly relays = new Map<number, Relay>()
   batches = 0
   events = 0
 
@@ -231,12 +236,18 @@ export class Channel {
       case eventOpened:
         this.opened(id, tag, a)
         return
+      case eventRelayCount:
+        this.relays.get(id)?.counted(tag >>> 8, a, b)
+        return
+      case eventRelayTimeout:
+        this.relays.get(id)?.timedOut(a === 1)
+        return
     }
     const connection = this.connections[id]
     if (connection === undefined || connection.tag !== tag) return
     if (
       connection.hold !== 0 &&
-      (type === eventEnd || (type === eventClosed && connection.outwaits((a & 0xff) !== 0)))
+      (type === eventEnd || type === eventRelaying || (type === eventClosed && connection.outwaits((a & 0xff) !== 0)))
     ) {
       connection.stash({ type, a, b })
       return
@@ -269,6 +280,9 @@ export class Channel {
         return
       case eventSecuring:
         connection.onSecuring()
+        return
+      case eventRelaying:
+        connection.onRelaying()
         return
       case eventTimeout:
         connection.onTimeout(timeoutKinds[a]!, timeoutErrors[timeoutKinds[a]!])

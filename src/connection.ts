@@ -18,6 +18,7 @@ import { KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
 import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
 import { groupParser, type RateLimitGroup } from './rate-limit/rate-limit-group.js'
 import { ConnectionReader } from './reader.js'
+import type { RelayEnd } from './relay.js'
 import {
   type CloseOptions,
   type ConnectionSettings,
@@ -55,7 +56,10 @@ const filtered = 256
 const failureTold = 512
 // TLS, or a pair: what is written is not what the system is given.
 const layered = 1024
-const notWritable = endAsked | closeAsked | destroyed | closed
+// It belongs to a relay; and native code moves its bytes.
+const relayed = 2048
+const relayedNatively = 4096
+const notWritable = endAsked | closeAsked | destroyed | closed | relayed
 
 // Bits of `hold`: the reasons of a pause; that earlier events wait to be delivered first; that nobody wants data or its
 // end any more.
@@ -247,7 +251,9 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** Bytes written that the kernel has not taken yet. What filters keep until they get more does not count. */
   get queuedBytes(): number {
-    if ((this.flags & (closed | filtered)) === 0) return (this.posted - this.channel.taken[this.slot]!) | 0
+    if ((this.flags & (closed | filtered | relayedNatively)) === 0)
+      return (this.posted - this.channel.taken[this.slot]!) | 0
+    if ((this.flags & (closed | relayedNatively)) === relayedNatively) return this.stats().queuedBytes
     return (this.flags & closed) !== 0 ? 0 : this.filters!.queuedBytes + this.queuedBelowBytes
   }
 
@@ -261,6 +267,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
    * when the connection ends before.
    */
   drained(): Promise<void> {
+    if (this.isRelayed) return Promise.reject(relayedError())
     if (this.queuedBytes === 0) return Promise.resolve()
     this.tellDrain()
     return this.whenDrained()
@@ -280,6 +287,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** Ends the own direction: FIN follows after everything written. Reading goes on. A second call does nothing. */
   end(bytes?: Uint8Array | string | ByteQueue): void {
     if (bytes !== undefined) this.write(bytes)
+    if (this.isRelayed) throw relayedError()
     if ((this.flags & notWritable) !== 0) return
     this.flags |= endAsked
     if ((this.flags & filtered) !== 0) this.filters!.finish()
@@ -315,6 +323,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
       return this.finished()
     }
     if ((this.flags & (destroyed | closed)) !== 0) throw this.closedError()
+    if (this.isRelayed) throw relayedError()
     if (mode === 'normal') return
     if ((this.flags & filtered) !== 0) await this.filters!.flush()
     this.channel.flushOutsideTurn()
@@ -352,6 +361,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   private refuseWrite(): never {
     const failure = this.filters?.outputFailure
     if (failure !== undefined) throw failure
+    if (this.isRelayed) throw relayedError()
     const name = (this.flags & (destroyed | closed)) !== 0 ? 'CLOSED' : 'WRITE_AFTER_END'
     throw new SluiceError(name, { phase: 'write' })
   }
@@ -498,6 +508,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal Hands reading over to `sink`, whose `handlers` get every event from now on. */
   takeOver(sink: object, handlers: ConnectionHandlers<never>): void {
+    if (this.isRelayed) throw relayedError()
     if (this.sink !== undefined) {
       throw new SluiceError('INVALID_ARGUMENT', {
         detail: 'the connection is being read by another stream or iterator',
@@ -613,6 +624,95 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     upper.error(this as never, error)
   }
 
+  // ---- Relaying: for the relay that it belongs to
+
+  private get isRelayed(): boolean {
+    return (this.flags & (relayed | closed | destroyed)) === relayed
+  }
+
+  /** @internal @throws {SluiceError} unless it is open, and read by handlers. */
+  requireRelayable(): void {
+    if ((this.flags & notWritable) !== 0) this.refuseWrite()
+    const isSecuring = (this.hold & securing) !== 0 || extras.get(this)?.secured !== undefined
+    const detail =
+      this.sink !== undefined
+        ? 'the connection is being read by a stream or iterator'
+        : isSecuring
+          ? 'wait for startTls() before relay()'
+          : undefined
+    if (detail !== undefined) throw new SluiceError('INVALID_ARGUMENT', { detail })
+    if ((this.flags & connecting) !== 0)
+      throw new SluiceError('CLOSED', { phase: 'connect', detail: 'not connected yet' })
+  }
+
+  /** @internal */
+  beginRelay(end: RelayEnd, handlers: ConnectionHandlers<never>): void {
+    this.takeOver(end, handlers)
+    this.flags |= relayed
+    this.resumeFor(pausedByUser)
+  }
+
+  /** @internal What came before has been delivered; native code moves what comes now. */
+  onRelaying(): void {
+    this.flags |= relayedNatively
+    this.resumeFor(records.pausedByStream)
+    const { relay, side } = this.sink as RelayEnd
+    relay.joined(side)
+  }
+
+  /** @internal */
+  get isFiltered(): boolean {
+    return (this.flags & filtered) !== 0
+  }
+
+  /** @internal Whether both directions have ended, and nobody destroyed it. */
+  get hasEndedInOrder(): boolean {
+    return (this.flags & (peerEnded | finWritten | destroyed)) === (peerEnded | finWritten)
+  }
+
+  /** @internal Bytes given to it by JavaScript that have not left. */
+  get heldForRelayBytes(): number {
+    return (this.filters?.queuedBytes ?? 0) + this.queuedBelowBytes
+  }
+
+  /** @internal */
+  get roomForRelayBytes(): number {
+    return this.settings.hardLimitBytes - (this.filters?.heldBytes ?? this.queuedBelowBytes)
+  }
+
+  /** @internal As write(), past the hard limit too. */
+  writeForRelay(bytes: Uint8Array): void {
+    if ((this.flags & (endAsked | closeAsked | destroyed | closed)) !== 0 || bytes.length === 0) return
+    if ((this.flags & filtered) !== 0) {
+      this.filters!.write(bytes)
+      return
+    }
+    this.posted = (this.posted + bytes.length) | 0
+    this.channel.stageBytes(this.slot, this.tag, bytes, bytes.length)
+  }
+
+  /** @internal */
+  endForRelay(): void {
+    if ((this.flags & (endAsked | closeAsked | destroyed | closed)) !== 0) return
+    this.flags |= endAsked
+    if ((this.flags & filtered) !== 0) this.filters!.finish()
+    else this.endBelow()
+  }
+
+  /** @internal Ends it with RST at once. */
+  resetForRelay(cause: SluiceError): void {
+    this.endNow(records.opReset, cause)
+  }
+
+  /** @internal Ends it with RST when the peer has everything that was written. */
+  async breakOffForRelay(): Promise<void> {
+    if ((this.flags & filtered) !== 0) await this.filters!.flush().catch(() => {})
+    if ((this.flags & (closeAsked | destroyed | closed)) !== 0) return
+    this.flags |= destroyed
+    this.dropStash()
+    this.channel.stage(records.opBreakOff | this.tag, this.slot, 0, 0)
+  }
+
   // ---- TLS
 
   /** What is known of TLS, once the handshake is done; undefined without TLS. Ask while the connection is open. */
@@ -651,17 +751,24 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     if ((this.flags & closed) !== 0) return Promise.resolve()
     const gone = new Promise<void>((resolve) => this.extras.closed.push(() => resolve()))
     if ((this.flags & (closeAsked | destroyed)) === 0) {
-      this.flags |= closeAsked
-      this.dropStash()
-      if ((this.flags & filtered) !== 0) {
-        // The socket goes on reading meanwhile, and what comes is dropped: the peer may have to send before it reads.
-        this.channel.stage(records.opResume | this.tag, this.slot, ownPauses, 0)
-        this.filters!.finishAndClose(timeoutMs)
-      } else {
-        this.closeBelow(timeoutMs)
-      }
+      if ((this.flags & relayed) !== 0) (this.sink as RelayEnd).relay.closeWithin(timeoutMs)
+      else this.beginClose(timeoutMs)
     }
     return gone
+  }
+
+  /** @internal */
+  beginClose(timeoutMs: number): void {
+    if ((this.flags & (closeAsked | destroyed | closed)) !== 0) return
+    this.flags |= closeAsked
+    this.dropStash()
+    if ((this.flags & filtered) !== 0) {
+      // The socket goes on reading meanwhile, and what comes is dropped: the peer may have to send before it reads.
+      this.channel.stage(records.opResume | this.tag, this.slot, ownPauses, 0)
+      this.filters!.finishAndClose(timeoutMs)
+    } else {
+      this.closeBelow(timeoutMs)
+    }
   }
 
   /** @internal */
@@ -1127,6 +1234,10 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     const remote = extras.get(this)?.endpoints?.remote
     return remote?.address === undefined ? {} : { address: remote.address, port: remote.port }
   }
+}
+
+function relayedError(): SluiceError {
+  return new SluiceError('RELAYED', { phase: 'write' })
 }
 
 function toBytes(value: unknown): Uint8Array {

@@ -124,6 +124,12 @@ export const errorTable = {
     advice: 'The text is what OpenSSL said; it is none of the cases that have a code of their own.',
   },
 
+  RELAY_FAILED: {
+    meaning: 'the relay failed',
+    advice:
+      '`side` says which of its connections failed first, and `cause` how; the other one was reset because of it.',
+  },
+
   // Told by the JavaScript side alone.
   INVALID_OPTION: {
     meaning: 'invalid option',
@@ -133,6 +139,19 @@ export const errorTable = {
     meaning: 'the send queue is full',
     advice:
       'None of the bytes was taken. Wait for `drain` when `write()` returns false; `hardLimitBytes` is the bound.',
+  },
+  RELAYED: {
+    meaning: 'the connection belongs to a relay',
+    advice:
+      'From `relay()` on nothing else reads or writes it. Use the `close()`, `destroy()` or `stats()` of the relay.',
+  },
+  TUNNEL_TIMEOUT: {
+    meaning: 'nothing relayed in time',
+    advice: '`tunnelTimeoutMs` passed without a byte in either direction.',
+  },
+  FIN_TIMEOUT: {
+    meaning: 'the half-closed relay was not finished in time',
+    advice: '`finTimeoutMs` passed without a byte after one direction had ended, and the other had not.',
   },
   WRITE_AFTER_END: {
     meaning: 'written after the end',

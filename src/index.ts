@@ -55,6 +55,15 @@ export {
 } from './rate-limit/rate-limit-store.js'
 export type { SharedBudget, SharedBudgetStats } from './rate-limit/shared-budget.js'
 export type { ConnectionReader } from './reader.js'
+export {
+  Relay,
+  RelayError,
+  type RelayOptions,
+  type RelayResult,
+  type RelaySide,
+  type RelayStats,
+  relay,
+} from './relay.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
 export { Runtime, type RuntimeStats } from './runtime.js'
 export type { RuntimeOptions } from './runtime-options.js'

@@ -36,7 +36,8 @@ namespace sluice {
   X(nameNotResolved, "NAME_NOT_RESOLVED")         \
   X(aborted, "ABORTED")                           \
   X(closed, "CLOSED")                             \
-  X(tls, "TLS_FATAL")
+  X(tls, "TLS_FATAL")                             \
+  X(relayFailed, "RELAY_FAILED")
 
 enum class ErrorCode : uint8_t {
 #define X(name, text) name,

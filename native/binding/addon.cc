@@ -73,6 +73,9 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventSecuring", EventType::securing);
   set("eventHandshakeFailed", EventType::handshakeFailed);
   set("eventFileFailed", EventType::fileFailed);
+  set("eventRelaying", EventType::relaying);
+  set("eventRelayCount", EventType::relayCount);
+  set("eventRelayTimeout", EventType::relayTimeout);
   set("opWriteSlab", OpType::writeSlab);
   set("opWriteOut", OpType::writeOut);
   set("opWriteReference", OpType::writeReference);
@@ -87,6 +90,8 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("opCancelTimer", OpType::cancelTimer);
   set("opTellDrain", OpType::tellDrain);
   set("opWriteFile", OpType::writeFile);
+  set("opRelayGo", OpType::relayGo);
+  set("opBreakOff", OpType::breakOff);
   set("wantDrainFlag", wantDrainFlag);
   set("controlOpCount", controlOpCount);
   set("controlOutBytes", controlOutBytes);

@@ -33,6 +33,8 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::tlsPeerCertificates>("tlsPeerCertificates"),
                          InstanceMethod<&Channel::tlsOwnCertificate>("tlsOwnCertificate"),
                          InstanceMethod<&Channel::tlsOcspResponse>("tlsOcspResponse"),
+                         InstanceMethod<&Channel::relay>("relay"),
+                         InstanceMethod<&Channel::relayNumbers>("relayNumbers"),
                          InstanceMethod<&Channel::setOperationBounds>("setOperationBounds"),
                          InstanceMethod<&Channel::setTimeouts>("setTimeouts"),
                          InstanceMethod<&Channel::setRateLimit>("setRateLimit"),
@@ -304,9 +306,9 @@ namespace {
 struct Target {
   Slot slot;
   uint32_t tag;
-  explicit Target(const Napi::CallbackInfo& info)
-      : slot(info[0].As<Napi::Number>().Uint32Value()),
-        tag(static_cast<uint32_t>(info[1].As<Napi::Number>().Int32Value())) {}
+  explicit Target(const Napi::CallbackInfo& info, size_t at = 0)
+      : slot(info[at].As<Napi::Number>().Uint32Value()),
+        tag(static_cast<uint32_t>(info[at + 1].As<Napi::Number>().Int32Value())) {}
 
   // Only while the engine has the socket.
   Connection* in(Network& network) const {
@@ -398,6 +400,35 @@ Napi::Value Channel::tlsOcspResponse(const Napi::CallbackInfo& info) {
   std::string bytes;
   onSession(info, [&](const TlsSession& session) { bytes = session.ocspResponse(); });
   return values::buffer(info.Env(), bytes);
+}
+
+// (two connections by slot and tag; per connection what may wait for it, and when there is room again; two timeouts): the
+// relay's number.
+Napi::Value Channel::relay(const Napi::CallbackInfo& info) {
+  const Target first(info), second(info, 2);
+  const auto number = [&info](size_t index) { return info[index].As<Napi::Number>().Uint32Value(); };
+  const RelayBounds bounds{.highWaterBytes = {number(4), number(6)},
+                           .lowWaterBytes = {number(5), number(7)},
+                           .tunnelTimeoutMs = number(8),
+                           .finTimeoutMs = number(9)};
+  Result<uint32_t> id = channelClosed;
+  onLoop([&](Network& network, Loop&) {
+    if (first.in(network) == nullptr || second.in(network) == nullptr) return;
+    id = network.relay(first.slot, second.slot, bounds);
+  });
+  if (!id) return values::failure(info.Env(), id.error());
+  return Napi::Number::New(info.Env(), *id);
+}
+
+Napi::Value Channel::relayNumbers(const Napi::CallbackInfo& info) {
+  const auto id = info[0].As<Napi::Number>().Uint32Value();
+  bool found = false;
+  RelayNumbers numbers;
+  onLoop([&](Network& network, Loop&) { found = network.relayNumbers(id, numbers); });
+  if (!found) return info.Env().Undefined();
+  auto result = Napi::Array::New(info.Env());
+  for (uint32_t side = 0; side < 2; side++) { result.Set(side, static_cast<double>(numbers.bytes[side])); }
+  return result;
 }
 
 Napi::Value Channel::setOperationBounds(const Napi::CallbackInfo& info) {

@@ -35,6 +35,8 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value tlsPeerCertificates(const Napi::CallbackInfo& info);
   Napi::Value tlsOwnCertificate(const Napi::CallbackInfo& info);
   Napi::Value tlsOcspResponse(const Napi::CallbackInfo& info);
+  Napi::Value relay(const Napi::CallbackInfo& info);
+  Napi::Value relayNumbers(const Napi::CallbackInfo& info);
   Napi::Value setOperationBounds(const Napi::CallbackInfo& info);
   Napi::Value setTimeouts(const Napi::CallbackInfo& info);
   Napi::Value setRateLimit(const Napi::CallbackInfo& info);

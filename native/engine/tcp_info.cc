@@ -68,6 +68,10 @@ TcpInfo translate(const tcp_connection_info& from) {
     info.slowStartThresholdSegments = from.tcpi_snd_ssthresh / from.tcpi_maxseg;
   }
   info.totalRetransmits = static_cast<uint32_t>(from.tcpi_txretransmitpackets);
+  // The system tells the bytes of its send buffer, sent or not.
+  if (from.tcpi_maxseg != 0) {
+    info.unackedSegments = (from.tcpi_snd_sbbytes + from.tcpi_maxseg - 1) / from.tcpi_maxseg;
+  }
   info.receiveSpaceBytes = from.tcpi_rcv_wnd;
   info.bytesReceived = from.tcpi_rxbytes;
   info.state = from.tcpi_state;

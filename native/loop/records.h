@@ -25,6 +25,10 @@ enum class EventType : uint8_t {
   securing,         // id: slot; data before this came as plaintext, data after it is decrypted
   handshakeFailed,  // id: listener key, a: number of the failure (TlsFailures); nobody was told of the connection
   fileFailed,       // id: slot, a: errno; a part of a file was not sent, nor anything after it, and FIN follows
+  relaying =
+      40,        // id: slot; data before this is JavaScript's to pass on, what comes after it goes to the other one
+  relayCount,    // id: relay, tag: side << 8, a: low, b: high half of its bytes; before the second `closed`
+  relayTimeout,  // id: relay, a: 1 if half-closed
 };
 
 /// JavaScript to native.
@@ -43,6 +47,9 @@ enum class OpType : uint8_t {
   cancelTimer,     // id: timer key
   tellDrain,       // report `drain` once what is queued has fallen to the low-water mark, or has already
   writeFile = 20,  // a: reference slot, of descriptor and position as a pair of doubles, b: length
+  relayGo =
+      40,  // JavaScript has passed on what it had of a connection that is relayed; a: low, b: high half of its bytes
+  breakOff,  // RST, when the peer has everything that was written
 };
 /// On a write: report `drain` once what is queued has fallen to the low-water mark.
 inline constexpr int32_t wantDrainFlag = 0x80;
@@ -78,6 +85,7 @@ enum PauseReason : uint16_t {
   pausedByGroup = 64,    // the group has nothing for it
   pausedForGroup = 128,  // nobody has said yet which group it belongs to
   pausedByLayer = 256,   // what came is still to be decrypted
+  pausedByRelay = 512,   // whom it is relayed to has enough for now
 };
 
 }  // namespace sluice

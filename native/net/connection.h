@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "loop/records.h"
 #include "net/connection_limit.h"
+#include "net/relay.h"
 #include "net/tls_layer.h"
 
 namespace sluice {
@@ -34,7 +35,8 @@ struct ConnectionTimers {
   Timer timer;
   uint32_t readTimeoutMs = 0, writeTimeoutMs = 0, halfClosedTimeoutMs = 0;
   TimeMs lastReadMs = 0, lastWriteMs = 0, halfClosedSinceMs = 0;
-  TimeMs stateDeadlineMs = 0;  // connecting: connect timeout; draining: end of patience
+  TimeMs stateDeadlineMs = 0;  // connecting: connect timeout; draining, breaking: end of patience
+  TimeMs breakOffStepMs = 0;   // breaking: when to look again whether the peer has everything
   bool readTold = false, writeTold = false, halfClosedTold = false;  // told once until there is progress
 };
 
@@ -43,6 +45,7 @@ struct Connection {
   std::unique_ptr<ByteQueue> queue;  // taken from JavaScript, not yet by the kernel; null when empty
   std::unique_ptr<ConnectionTimers> timers;
   std::unique_ptr<TlsLayer> tls;  // the topmost layer; null for plain connections
+  Relay* relay = nullptr;         // the network's; beside `tls`, as both are tested together
   std::unique_ptr<ConnectionLimit> limit;
   uint64_t bytesRead = 0, bytesWritten = 0;
   Error error{};             // why it ends; told with `closed`
@@ -60,15 +63,17 @@ struct Connection {
   bool local : 1 = false;     // an end of a pair, not a socket of the engine's
   bool gated : 1 = false;     // holds a place in its listener's gates
   bool securing : 1 = false;  // a handshake is under way: its bytes are wanted even while nobody reads
+  bool breaking : 1 = false;  // RST follows when the peer has everything
 
   bool reading() const {
     if (state != ConnectionState::open || readSide != ReadSide::open) return false;
     return pauses == 0 || (securing && (pauses & (pausedByRate | pausedByGroup)) == 0);
   }
-  /// The same, but for a rate limit: what it holds back is still wanted.
+  /// The same, but for a rate limit or a relay whose receiver is full: what these hold back is still wanted.
   bool willRead() const {
-    constexpr uint16_t rates = pausedByRate | pausedByGroup;
-    return state == ConnectionState::open && readSide == ReadSide::open && (securing || (pauses & ~rates) == 0);
+    constexpr uint16_t forNow = pausedByRate | pausedByGroup | pausedByRelay;
+    return state == ConnectionState::open && readSide == ReadSide::open && !breaking &&
+           (securing || (pauses & ~forNow) == 0);
   }
   bool sendHeld() const { return limit && limit->sendHolds != 0; }
   bool live() const { return state == ConnectionState::open || state == ConnectionState::draining; }

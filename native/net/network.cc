@@ -166,7 +166,8 @@ void Network::onConnected(Slot slot, Connection& connection) {
 }
 
 void Network::onReceived(Slot slot, Connection& connection, const Completion& completion) {
-  if (connection.tls) {
+  if (connection.tls || connection.relay) [[unlikely]] {
+    if (!connection.tls) return onRelayed(slot, connection, completion);
     return onWireData(slot, connection, {loop_.memory().slab.data() + completion.offset, completion.length});
   }
   if (connection.state != ConnectionState::open) return;  // draining: read and dropped (HP-21)
@@ -174,6 +175,11 @@ void Network::onReceived(Slot slot, Connection& connection, const Completion& co
 }
 
 void Network::emitData(Slot slot, Connection& connection, uint32_t offset, uint32_t length) {
+  noteRead(slot, connection, length);
+  emit(EventType::data, slot, connection, static_cast<int32_t>(offset), static_cast<int32_t>(length));
+}
+
+void Network::noteRead(Slot slot, Connection& connection, uint32_t length) {
   connection.bytesRead += length;
   if (connection.timers) {
     connection.timers->lastReadMs = loop_.nowMs();
@@ -182,7 +188,6 @@ void Network::emitData(Slot slot, Connection& connection, uint32_t offset, uint3
       armTimers(slot, connection);
     }
   }
-  emit(EventType::data, slot, connection, static_cast<int32_t>(offset), static_cast<int32_t>(length));
 }
 
 void Network::onEnded(Slot slot, Connection& connection) {
@@ -194,6 +199,7 @@ void Network::onPlainEnded(Slot slot, Connection& connection) {
   if (!connection.live() || connection.readSide != ReadSide::open) return;
   connection.readSide = ReadSide::ended;
   if (connection.state == ConnectionState::open) emit(EventType::end, slot, connection);
+  if (connection.relay) endFlow(slot, connection);
   noteHalfClosed(slot, connection);
   closeIfOver(slot, connection);
 }
@@ -223,8 +229,13 @@ void Network::beginDraining(Slot slot, Connection& connection, uint32_t boundMs)
 
 void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, const Error& error) {
   if (connection.state == ConnectionState::closing || connection.state == ConnectionState::closed) return;
+  const bool drained = connection.state == ConnectionState::draining;
   connection.moveTo(ConnectionState::closing);
   connection.error = error;
+  if (connection.relay) {
+    const bool ended = connection.readSide == ReadSide::ended && connection.writeSide == WriteSide::ended;
+    leaveRelay(slot, connection, !error && (ended || drained));
+  }
   if (connection.timers) {
     loop_.cancel(connection.timers->timer);
     connection.timers.reset();
@@ -240,6 +251,7 @@ void Network::onClosed(Slot slot, Connection& connection) {
   dropQueue(connection);
   openConnections_--;
   if (connection.gated) leaveGates(connection);
+  if (connection.relay) onRelayEndClosed(slot, connection);
   const bool unknown = connection.tls && !connection.tls->announced;
   if (connection.tls) dropLayers(connection);
   if (unknown) {

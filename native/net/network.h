@@ -48,6 +48,12 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   Connection* find(Slot slot, uint32_t tag);
   void setTimeouts(Slot slot, Connection& connection, uint32_t readMs, uint32_t writeMs, uint32_t halfClosedMs);
 
+  /// Joins two open connections: what one receives is sent to the other. `relaying` is told for each at once, and its
+  /// direction begins with `relayGo`. Returns the relay's number. Errors: `closed` unless both can be joined.
+  Result<uint32_t> relay(Slot first, Slot second, const RelayBounds& bounds);
+  /// False once both connections are closed.
+  bool relayNumbers(uint32_t id, RelayNumbers& numbers) const;
+
   /// Begins TLS, as client or server by the context's role, over what the connection is now: plain, or TLS already.
   /// `securing` is told at once, `secured` or `closed` follows. Errors: as TlsSession::create; `closed` unless both
   /// directions are open.
@@ -98,7 +104,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   static const char* syscallName(uint32_t index);
 
  private:
-  enum class TimerKind : uint32_t { connection, listener, script, limit, group, handshakes };
+  enum class TimerKind : uint32_t { connection, listener, script, limit, group, handshakes, relay };
   struct Staged {
     const uint8_t* data;
     uint32_t length;
@@ -132,6 +138,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void onConnected(Slot slot, Connection& connection);
   void onReceived(Slot slot, Connection& connection, const Completion& completion);
   void emitData(Slot slot, Connection& connection, uint32_t offset, uint32_t length);
+  void noteRead(Slot slot, Connection& connection, uint32_t length);
   void onEnded(Slot slot, Connection& connection);
   void onSent(Slot slot, Connection& connection, uint32_t length);
   void onSendFailed(Slot slot, Connection& connection, const Error& error);
@@ -206,6 +213,26 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void countEncrypted(Slot slot, Connection& connection);
   void enterLayers(Connection& connection);
 
+  // network_relaying.cc
+  void beginFlow(Slot slot, Connection& connection, uint64_t passedBytes);
+  bool holdIfFull(Relay& relay, Slot from, Connection& connection);
+  void passOn(Slot slot, Connection& connection, const uint8_t* data, uint32_t length, uint32_t id);
+  void onRelayed(Slot slot, Connection& connection, const Completion& completion);
+  std::span<uint8_t> relayRoom();
+  bool passOnPlain(Slot slot, Connection& connection);
+  bool onRelayDrained(Slot slot, Connection& connection);
+  void endFlow(Slot slot, Connection& connection);
+  void onRelayFinished(Slot slot, Connection& connection);
+  void onRelaySendFailed(Slot slot, Connection& connection);
+  void leaveRelay(Slot slot, Connection& connection, bool inOrder);
+  void onRelayEndClosed(Slot slot, Connection& connection);
+  void breakOff(Slot slot, Connection& connection, const Error& error);
+  void stepBreakOff(Slot slot, Connection& connection);
+  bool isUndelivered(Slot slot, const Connection& connection);
+  void beginTunnel(Relay& relay);
+  void armRelay(Relay& relay);
+  void onRelayTimer(uint32_t id);
+
   ConnectionTimers& timersOf(Slot slot, Connection& connection);
   void armTimers(Slot slot, Connection& connection);
   void onConnectionTimer(Slot slot, Connection& connection);
@@ -255,6 +282,10 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   std::vector<std::unique_ptr<Connection[]>> blocks_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unordered_map<uint32_t, std::unique_ptr<Timer>> scriptTimers_;
+  std::unordered_map<uint32_t, std::unique_ptr<Relay>> relays_;
+  uint32_t nextRelay_ = 1;
+  std::vector<uint8_t> relayRoom_;  // plaintext between two sessions
+  size_t relayRoomUsed_ = 0;
   std::vector<Staged> staged_;
   std::vector<Slot> dirty_;
   std::vector<std::unique_ptr<ByteQueue>> spareQueues_;

@@ -355,7 +355,8 @@ void Network::deliverPlain(Slot slot, Connection& connection) {
   const bool drops = connection.state == ConnectionState::draining;  // read and dropped (HP-21)
   for (;;) {
     if (!drops && !connection.reading() && (connection.pauses & ~pausedByLayer) != 0) break;  // resuming goes on
-    const std::span<uint8_t> room = loop_.plainRoom();
+    const bool relayed = connection.relay != nullptr && !drops;
+    const std::span<uint8_t> room = relayed ? relayRoom() : loop_.plainRoom();
     std::array<uint8_t, minPlainBytes> dropped;
     if (!drops && room.size() < minPlainBytes) {
       if ((connection.pauses & pausedByLayer) == 0) setPauses(slot, connection, connection.pauses | pausedByLayer);
@@ -365,8 +366,13 @@ void Network::deliverPlain(Slot slot, Connection& connection) {
     size_t got = 0;
     const TlsStatus status = layer.session().read(
         drops ? std::span<uint8_t>(dropped) : room.first(std::min(room.size(), maxPlainBytes)), got);
-    if (got > 0 && !drops)
+    if (relayed) {
+      relayRoomUsed_ += got;
+      if (status == TlsStatus::ok && relayRoom().size() >= minPlainBytes) continue;
+      if (!passOnPlain(slot, connection)) return;
+    } else if (got > 0 && !drops) {
       emitData(slot, connection, loop_.takePlain(static_cast<uint32_t>(got)), static_cast<uint32_t>(got));
+    }
     if (status == TlsStatus::ok) continue;
     if (status == TlsStatus::failed) return failSecure(slot, connection, layer.session().takeError());
     if (status == TlsStatus::truncated && !layer.config().allowTruncation) {

@@ -74,6 +74,16 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         break;
       }
       case OpType::cancelTimer: scriptTimers_.erase(static_cast<uint32_t>(op.id)); break;
+      case OpType::relayGo:
+        if (connection == nullptr) break;
+        beginFlow(slot, *connection,
+                  static_cast<uint64_t>(static_cast<uint32_t>(op.b)) << 32 | static_cast<uint32_t>(op.a));
+        break;
+      case OpType::breakOff:
+        if (connection == nullptr) break;
+        flushStaged(slot, *connection);
+        breakOff(slot, *connection, {ErrorCode::relayFailed});
+        break;
       case OpType::tellDrain:
         if (connection == nullptr) break;
         connection->wantDrain = true;
@@ -263,7 +273,9 @@ void Network::afterSending(Slot slot, Connection& connection) {
   const size_t left = unsentBytes(connection);
   if (connection.wantDrain && left <= connection.lowWaterBytes) {
     connection.wantDrain = false;
-    emit(EventType::drain, slot, connection);
+    const bool relays = connection.relay != nullptr || connection.breaking;
+    if (!relays || !onRelayDrained(slot, connection)) emit(EventType::drain, slot, connection);
+    if (relays && !connection.live()) return;
   }
   if (left == 0 && connection.writeSide == WriteSide::ending && !connection.sending && connection.live()) {
     if (connection.tls && !sayGoodbye(slot, connection)) return;
@@ -274,6 +286,7 @@ void Network::afterSending(Slot slot, Connection& connection) {
       return beginClosing(slot, connection, CloseMode::normal, shut.error());
     }
     emit(EventType::finished, slot, connection);
+    if (connection.relay) onRelayFinished(slot, connection);
     noteHalfClosed(slot, connection);
     closeIfOver(slot, connection);
   }
@@ -298,7 +311,8 @@ void Network::onSendFailed(Slot slot, Connection& connection, const Error& error
   const bool peerWentAway = error.code == ErrorCode::brokenPipe || error.code == ErrorCode::connectionReset;
   const bool receives = connection.willRead() ||
                         (connection.state == ConnectionState::draining && connection.readSide == ReadSide::open);
-  if (!peerWentAway || !receives) beginClosing(slot, connection, CloseMode::normal, error);
+  if (!peerWentAway || !receives) return beginClosing(slot, connection, CloseMode::normal, error);
+  if (connection.relay) onRelaySendFailed(slot, connection);
 }
 
 void Network::countTaken(Slot slot, Connection& connection, size_t bytes) {

@@ -65,6 +65,7 @@ void Network::onConnectionTimer(Slot slot, Connection& connection) {
   ConnectionTimers& timers = *connection.timers;
   const TimeMs now = loop_.nowMs();
   if (timers.stateDeadlineMs != 0 && timers.stateDeadlineMs <= now) {
+    if (connection.breaking) return stepBreakOff(slot, connection);
     if (connection.tls && connection.state == ConnectionState::open) {
       return failSecure(slot, connection,
                         {.failure = TlsFailure::timeout, .stage = TlsStage::handshake, .reason = "SSL_TIMEOUT"});
@@ -112,6 +113,7 @@ void Network::onTimer(Timer& timer) {
       break;
     case TimerKind::limit: reviewOwnLimit(id, at(id)); break;
     case TimerKind::group: onGroupTimer(static_cast<GroupWait&>(timer)); break;
+    case TimerKind::relay: onRelayTimer(id); break;
     case TimerKind::script:
       loop_.emit(EventType::timer, 0, id);
       scriptTimers_.erase(id);

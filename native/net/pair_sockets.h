@@ -37,6 +37,9 @@ class PairSockets {
   void close(Slot slot, CloseMode mode);
   void release(Slot slot);
 
+  /// Whether something sent by this end waits for the other one to read it.
+  bool isUnread(Slot slot) { return at(slot).peer != noSlot && !at(at(slot).peer).arrived.empty(); }
+
   /// Tells the client what has happened, as far as the frame has room.
   void collect();
   bool work() const { return !ready_.empty(); }

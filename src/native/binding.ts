@@ -326,6 +326,21 @@ export interface NativeChannel {
   tlsPeerCertificates(slot: number, tag: number): Buffer[]
   tlsOwnCertificate(slot: number, tag: number): Buffer | undefined
   tlsOcspResponse(slot: number, tag: number): Buffer | undefined
+  /** Joins two connections; per connection what may wait for it, and when there is room again. The relay's number. */
+  relay(
+    firstSlot: number,
+    firstTag: number,
+    secondSlot: number,
+    secondTag: number,
+    firstHighWaterBytes: number,
+    firstLowWaterBytes: number,
+    secondHighWaterBytes: number,
+    secondLowWaterBytes: number,
+    tunnelTimeoutMs: number,
+    finTimeoutMs: number,
+  ): number | NativeFailure
+  /** Bytes of the first and of the second; undefined once both are closed. */
+  relayNumbers(relay: number): [number, number] | undefined
   setOperationBounds(slot: number, tag: number, readBytes: number, writeBytes: number): void
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
   setRateLimit(slot: number, tag: number, limit: NativeRateLimit | undefined): void

@@ -15,6 +15,9 @@ export const eventSecured = 12
 export const eventSecuring = 13
 export const eventHandshakeFailed = 14
 export const eventFileFailed = 15
+export const eventRelaying = 40
+export const eventRelayCount = 41
+export const eventRelayTimeout = 42
 
 export const opWriteSlab = 1
 export const opWriteOut = 2
@@ -30,6 +33,8 @@ export const opArmTimer = 11
 export const opCancelTimer = 12
 export const opTellDrain = 13
 export const opWriteFile = 20
+export const opRelayGo = 40
+export const opBreakOff = 41
 export const wantDrainFlag = 0x80
 
 export const controlOpCount = 0
