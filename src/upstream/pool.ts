@@ -1,5 +1,4 @@
 import { isDeepStrictEqual } from 'node:util'
-import { connectOptions } from '../connect-options.js'
 import type { Connection } from '../connection.js'
 import { defaultRuntime } from '../default-runtime.js'
 import { abortError, asSluiceError, SluiceError } from '../errors.js'
@@ -8,12 +7,13 @@ import { expected, parse } from '../options.js'
 import { checkHandlers, type Runtime } from '../runtime.js'
 import { type ShutdownOptions, shutdownOptions } from '../shutdown.js'
 import { Acquisition, AcquisitionState, type AcquisitionStep } from './acquisition.js'
-import { type Balancer, balancerOf } from './balance.js'
+import { balancerOf } from './balance.js'
 import { clockOf, type PoolClock } from './clock.js'
 import { descriptorLimit } from './descriptors.js'
 import { HealthChecker } from './health-checker.js'
 import type { IdleRules, Sharing } from './idle-connections.js'
 import { type LeaseOwner, UpstreamLease } from './lease.js'
+import { checkConnect, openConnection } from './open-connection.js'
 import {
   type AcquireOptions,
   type AcquireRules,
@@ -24,15 +24,16 @@ import {
   poolRulesOf,
   type ServerRules,
   serverRulesOf,
+  type UpstreamConnectOptions,
   type UpstreamDrainOptions,
   type UpstreamPoolOptions,
   type UpstreamServerOptions,
 } from './options.js'
+import { type PlaceOwner, Places } from './places.js'
 import { type ServerOwner, UpstreamServer, unknownServer } from './server.js'
 import type { UpstreamPoolStats } from './stats.js'
-import { WaitingLine } from './waiting-line.js'
 
-const { requested, queued, turnAround, assigned, connecting, connectError, established, disconnecting, closed } =
+const { requested, turnAround, assigned, connecting, connectError, established, disconnecting, closed } =
   AcquisitionState
 
 /** What a pool knows of a connection of its own. */
@@ -62,21 +63,21 @@ const longestRestMs = 1000
  * use, lets the rest wait, tries again elsewhere what fails before the first byte, keeps connections for later, and checks
  * who is well. Source: HP-03, HP-76…79.
  */
-export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
+export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncDisposable {
   /** @internal */ readonly clock: PoolClock
   private readonly rules: PoolRules
   private readonly runtime: Runtime
-  private readonly balancer: Balancer
+  private readonly connect: UpstreamConnectOptions
   private readonly idleRules: IdleRules
   private readonly checker: HealthChecker
-  private readonly line = new WaitingLine<UpstreamServer>()
+  private readonly places: Places
   private readonly members = new Map<Connection, Member>()
   private readonly deals = new WeakMap<UpstreamLease, Deal>()
   private readonly resting = new Set<{ untilMs: number; wake: () => void }>()
   private readonly attempts = new Set<AbortController>()
   private readonly emptied: (() => void)[] = []
   private readonly failures: Record<string, number> = {}
-  private readonly counts = { requested: 0, established: 0, waited: 0, retries: 0, mostQueued: 0 }
+  private readonly counts = { requested: 0, established: 0, retries: 0 }
   private present: UpstreamServer[]
   private readonly leaving = new Set<UpstreamServer>()
   private active = 0
@@ -88,9 +89,11 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
   constructor(options: UpstreamPoolOptions) {
     this.rules = poolRulesOf(options)
     checkConnect(this.rules.connect)
+    this.connect = { connectTimeoutMs, ...this.rules.connect }
     this.runtime = this.rules.runtime ?? defaultRuntime()
     this.clock = clockOf(this.runtime)
-    this.balancer = balancerOf(this.rules.balance)
+    const { queueTimeoutMs = this.connect.connectTimeoutMs ?? 0 } = this.rules
+    this.places = new Places(this.rules, balancerOf(this.rules.balance), queueTimeoutMs, this)
     const { maxIdle = Infinity, lowIdle, purgeDelayMs, idleHighRatio, idleLowRatio } = this.rules
     const sockets = descriptorLimit()
     this.idleRules = {
@@ -132,7 +135,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
     const acquisition = new Acquisition(++this.counts.requested, (step) => this.stepped(step))
     this.active++
     // One more may be what raises the limits; then those who waited are first.
-    if (this.rules.fullConnections !== undefined) for (const server of this.usable) this.admit(server)
+    if (this.rules.fullConnections !== undefined) for (const server of this.usable) this.places.admit(server)
     acquisition.moveTo(requested)
     // One signal for all that may end it: the caller's, and the pool's end.
     const controller = new AbortController()
@@ -162,7 +165,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
     const key = sharingKey(request)
     let wanted = request.server
     for (;;) {
-      const server = await this.place(acquisition, request, { avoid, wanted, signal })
+      const server = await this.places.take(acquisition, request, { avoid, wanted, signal })
       acquisition.moveTo(assigned, { server: server.name })
       const kept = this.takeIdle(server, key, request)
       if (kept !== undefined) {
@@ -171,7 +174,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
       }
       acquisition.moveTo(connecting, { server: server.name })
       try {
-        const connection = await this.open(server, request, signal)
+        const connection = await openConnection(this.runtime, this.connect, server.rules, request, signal)
         server.counts.opened++
         server.failuresInRow = 0
         const member: Member = { server, key, lease: undefined }
@@ -218,7 +221,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
   }
 
   private rest(signal: AbortSignal): Promise<void> {
-    const { connectTimeoutMs: bound = connectTimeoutMs } = this.rules.connect ?? {}
+    const { connectTimeoutMs: bound = 0 } = this.connect
     const restMs = bound === 0 ? longestRestMs : Math.min(bound, longestRestMs)
     return new Promise((resolve, reject) => {
       const settle = (then: () => void) => {
@@ -237,132 +240,20 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
 
   // ---- A place at a server
 
-  private get usable(): UpstreamServer[] {
+  /** @internal */
+  get usable(): UpstreamServer[] {
     const usable = this.present.filter((server) => server.isUsable)
     const first = usable.filter(({ rules }) => !rules.backup)
     return first.length > 0 ? first : usable
   }
 
-  // Answers a server at which a place has been taken.
-  private async place(
-    acquisition: Acquisition,
-    request: AcquireRules,
-    choice: { avoid: ReadonlySet<UpstreamServer>; wanted: string | undefined; signal: AbortSignal },
-  ): Promise<UpstreamServer> {
-    for (;;) {
-      if (choice.signal.aborted) throw abortError(choice.signal, { phase: 'connect' })
-      const found = this.choose(request, choice)
-      if (found.hasPlace) {
-        found.server!.pending++
-        return found.server!
-      }
-      acquisition.moveTo(queued, { server: found.server?.name })
-      const admitted = await this.wait(found.server, choice.signal)
-      if (admitted !== undefined) return admitted
-      acquisition.moveTo(requested)
-    }
-  }
-
-  // A server with a place, or one to wait for, or none in particular to wait for.
-  private choose(
-    request: AcquireRules,
-    { avoid, wanted }: { avoid: ReadonlySet<UpstreamServer>; wanted: string | undefined },
-  ): { server: UpstreamServer | undefined; hasPlace: boolean } {
-    const { usable } = this
-    if (usable.length === 0) throw new SluiceError('UPSTREAM_UNAVAILABLE', { phase: 'connect' })
-    const fresh = usable.filter((server) => !avoid.has(server))
-    const candidates = fresh.length > 0 ? fresh : usable
-    const named = wanted === undefined ? undefined : this.present.find((each) => each.name === wanted && each.isUsable)
-    if (named !== undefined && !avoid.has(named)) {
-      if (named.hasRoom) return { server: named, hasPlace: true }
-      if (this.mayQueueAt(named)) return this.queueAt(named)
-    }
-    if (this.rules.balance !== 'hash' || request.key === undefined) {
-      const roomy = candidates.filter((server) => server.hasRoom)
-      if (roomy.length > 0) return { server: this.balancer.pick(roomy, undefined), hasPlace: true }
-      return this.queueAt(undefined)
-    }
-    for (let left = candidates; left.length > 0; ) {
-      const server = this.balancer.pick(left, request.key)
-      if (server.hasRoom) return { server, hasPlace: true }
-      if (this.mayQueueAt(server)) return this.queueAt(server)
-      left = left.filter((other) => other !== server)
-    }
-    throw this.queueFull()
-  }
-
-  private mayQueueAt(server: UpstreamServer): boolean {
-    const { maxQueue } = server.rules
-    return maxQueue === 0 || this.line.lengthAt(server) < maxQueue
-  }
-
-  private queueAt(server: UpstreamServer | undefined): { server: UpstreamServer | undefined; hasPlace: false } {
-    const { maxQueue } = this.rules
-    if (maxQueue > 0 && this.line.length >= maxQueue) throw this.queueFull()
-    return { server, hasPlace: false }
-  }
-
-  private queueFull(): SluiceError {
-    return new SluiceError('UPSTREAM_QUEUE_FULL', { phase: 'connect' })
-  }
-
-  // Answers a server at which a place has been taken, or undefined when there is none to wait for any more.
-  private wait(target: UpstreamServer | undefined, signal: AbortSignal): Promise<UpstreamServer | undefined> {
-    const { queueTimeoutMs = this.rules.connect?.connectTimeoutMs ?? connectTimeoutMs } = this.rules
-    return new Promise((resolve, reject) => {
-      let cancel = () => {}
-      const settle = (then: () => void) => {
-        cancel()
-        signal.removeEventListener('abort', abort)
-        leave()
-        then()
-      }
-      const abort = () => settle(() => reject(abortError(signal, { phase: 'connect' })))
-      const admit = (server: UpstreamServer) => {
-        server.pending++
-        settle(() => resolve(server))
-      }
-      const leave = this.line.join({ admit, dismiss: () => settle(() => resolve(undefined)) }, target)
-      const timeOut = () => settle(() => reject(new SluiceError('UPSTREAM_QUEUE_TIMEOUT', { phase: 'connect' })))
-      if (queueTimeoutMs > 0) cancel = this.clock.after(queueTimeoutMs, timeOut)
-      signal.addEventListener('abort', abort)
-      this.counts.waited++
-      this.counts.mostQueued = Math.max(this.counts.mostQueued, this.line.length)
-    })
-  }
-
   // A place has come free, or there are more of them.
   private freed(server: UpstreamServer): void {
     server.settled()
-    this.admit(server)
-  }
-
-  private admit(server: UpstreamServer): void {
-    if (this.line.length === 0 || !this.usable.includes(server)) return
-    while (server.hasRoom && this.line.admit(server)) {}
+    this.places.admit(server)
   }
 
   // ---- Connections that are made, lent, kept
-
-  private async open(server: UpstreamServer, request: AcquireRules, signal: AbortSignal): Promise<Connection> {
-    const { host, port, path } = server.rules
-    const { preface, localAddress } = request
-    const where = path === undefined ? { host, port } : { path }
-    const options = { connectTimeoutMs, ...this.rules.connect, ...where, signal }
-    if (localAddress !== undefined) options.localAddress = localAddress
-    const tls = tlsOf(server.rules, request)
-    // Without handlers what comes waits, until they are there.
-    if (preface === undefined) return this.runtime.connect({ ...options, tls })
-    const connection = await this.runtime.connect(options)
-    try {
-      connection.write(preface)
-      if (tls !== undefined) await secured(connection, connection.startTls(tls === true ? {} : (tls as object)), signal)
-      return connection
-    } catch (error) {
-      connection.destroy()
-      throw error
-    }
-  }
 
   private takeIdle(server: UpstreamServer, key: string, request: AcquireRules): Connection | undefined {
     if (request.private) return undefined
@@ -508,7 +399,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
     }
     for (const server of this.present) {
       this.checker.start(server)
-      this.admit(server)
+      this.places.admit(server)
     }
   }
 
@@ -521,7 +412,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
     const server = this.serverOf(rules)
     this.present = [...this.present, server]
     this.checker.start(server)
-    this.admit(server)
+    this.places.admit(server)
     return server
   }
 
@@ -541,14 +432,14 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
       safely(() => this.rules.onServerChange?.(change))
     }
     if (!server.isUsable) {
-      this.line.dismiss(server)
+      this.places.dismiss(server)
       for (const connection of server.idle.clear()) void connection.close()
     }
     if (!server.isUp && this.rules.onDown === 'close') this.cut(server)
     if (server.isChecked && this.closing === undefined) this.checker.start(server)
     else this.checker.stop(server)
     // One of the others may be needed now, a backup for example.
-    for (const other of this.present) this.admit(other)
+    for (const other of this.present) this.places.admit(other)
     if (server.startsForMs > 0) this.warmUp(server)
   }
 
@@ -556,7 +447,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
   private warmUp(server: UpstreamServer): void {
     if (server.rules.maxConnections === 0 || this.closing !== undefined || server.removed) return
     this.clock.inBackground(Math.min(server.startsForMs, Math.max(10, server.rules.slowStartMs / 20)), () => {
-      this.admit(server)
+      this.places.admit(server)
       if (server.startsForMs > 0) this.warmUp(server)
     })
   }
@@ -595,7 +486,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
 
   /** @internal */
   queuedAt(server: UpstreamServer): number {
-    return this.line.lengthAt(server)
+    return this.places.waitingAt(server)
   }
 
   /** How it stands. */
@@ -608,7 +499,9 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, AsyncDisposable {
       used: sum('used'),
       connecting: sum('connecting'),
       idle: sum('idle'),
-      queued: this.line.length,
+      queued: this.places.waiting,
+      waited: this.places.waited,
+      mostQueued: this.places.mostWaiting,
       resting: this.resting.size,
       nextAttemptInMs: this.resting.size === 0 ? undefined : Math.max(0, next - this.clock.nowMs()),
       ...this.counts,
@@ -690,40 +583,6 @@ function sharingKey({ preface, serverName, localAddress }: AcquireRules): string
   return JSON.stringify([text, serverName ?? null, localAddress ?? null])
 }
 
-function tlsOf({ tls }: ServerRules, { serverName }: AcquireRules): ServerRules['tls'] {
-  if (tls === undefined || tls === false) return undefined
-  if (serverName === undefined) return tls
-  if (tls === true) return { serverName }
-  // A context, or options: both can stand under a name.
-  return ('native' in tls ? { context: tls, serverName } : { ...tls, serverName, servername: undefined }) as never
-}
-
-// Ends the connection when its handshake is not wanted any more.
-async function secured(connection: Connection, handshake: Promise<void>, signal: AbortSignal): Promise<void> {
-  const abort = () => connection.destroy(abortError(signal, { phase: 'handshake' }))
-  signal.addEventListener('abort', abort)
-  try {
-    await handshake
-  } finally {
-    signal.removeEventListener('abort', abort)
-  }
-}
-
 function isSame(a: ServerRules, b: ServerRules): boolean {
   return isDeepStrictEqual({ ...a, weight: 0, state: '' }, { ...b, weight: 0, state: '' })
-}
-
-const ofServers = ['host', 'port', 'path', 'tls', 'signal']
-
-// What connect() would refuse later is refused now.
-function checkConnect(connect: unknown): void {
-  if (connect === undefined) return
-  if (typeof connect !== 'object' || connect === null || Array.isArray(connect))
-    throw expected('an object', connect, 'connect')
-  const stray = ofServers.find((name) => (connect as Record<string, unknown>)[name] !== undefined)
-  if (stray !== undefined) {
-    const why = stray === 'signal' ? 'absent: it belongs to acquire()' : 'absent: it belongs to a server'
-    throw expected(why, (connect as Record<string, unknown>)[stray], `connect.${stray}`)
-  }
-  parse(connectOptions, connect, [], 'connect')
 }
