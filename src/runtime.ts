@@ -161,6 +161,15 @@ export class Runtime implements Clock, AsyncDisposable {
     options: ConnectOptions,
     handlers?: ConnectionHandlers<Data>,
   ): Promise<Connection<Data>> {
+    return this.connectBeside(undefined, options, handlers)
+  }
+
+  /** @internal The same in the loop of another connection, so that both can be relayed natively. */
+  async connectBeside<Data = unknown>(
+    neighbour: Connection | undefined,
+    options: ConnectOptions,
+    handlers?: ConnectionHandlers<Data>,
+  ): Promise<Connection<Data>> {
     const parsed = parse(connectOptions, options, connectRules)
     checkSizes(parsed)
     checkHandlers(handlers)
@@ -177,6 +186,7 @@ export class Runtime implements Clock, AsyncDisposable {
     try {
       return (await this.race(
         parsed,
+        this.channels.find((channel) => channel === neighbour?.channel) ?? this.pickChannel(),
         { peer, tls },
         handlers as ConnectionHandlers | undefined,
         controller.signal,
@@ -189,6 +199,7 @@ export class Runtime implements Clock, AsyncDisposable {
 
   private async race(
     parsed: Parsed<typeof connectOptions>,
+    channel: Channel,
     { peer, tls }: Pick<ConnectionSettings, 'peer' | 'tls'>,
     handlers: ConnectionHandlers | undefined,
     signal: AbortSignal,
@@ -197,7 +208,6 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     settings.tls = tls
     settings.peer = peer
-    const channel = this.pickChannel()
     const clock = channel
     const rates = nativeRatesOf(parsed, channel)
     const addresses: (ResolvedAddress & { path?: string })[] =
@@ -371,6 +381,11 @@ export class Runtime implements Clock, AsyncDisposable {
     const sums = statNames.map((name) => [name, each.reduce((total, stats) => total + (stats[name] ?? 0), 0)])
     const total = (key: 'batches' | 'events') => this.channels.reduce((sum, channel) => sum + channel[key], 0)
     return { ...Object.fromEntries(sums), batches: total('batches'), events: total('events') } as RuntimeStats
+  }
+
+  /** @internal The number of the loop that a connection belongs to; -1 for one of another runtime. */
+  loopOf(connection: Connection): number {
+    return this.channels.indexOf(connection.channel)
   }
 
   /** @internal Connections open now, or being closed; asks no thread. */

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "binding/channel.h"
+#include "binding/descriptors.h"
 #include "binding/gates.h"
 #include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
@@ -129,6 +130,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorNames", Napi::Function::New(env, errorNames));
   exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
   exports.Set("takeTlsFailure", Napi::Function::New(env, takeTlsFailure));
+  descriptors::exportTo(env, exports);
   rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   exports.Set("tls", tlsBinding(env));

@@ -14,13 +14,13 @@ export async function openConnection(
   signal: AbortSignal,
 ): Promise<Connection> {
   const { host, port, path } = server
-  const { preface, localAddress } = request
+  const { preface, localAddress, beside } = request
   const where = path === undefined ? { host, port } : { path }
   const options = { ...connect, ...where, signal }
   if (localAddress !== undefined) options.localAddress = localAddress
   const tls = tlsOf(server, request)
-  if (preface === undefined) return runtime.connect({ ...options, tls })
-  const connection = await runtime.connect(options)
+  if (preface === undefined) return runtime.connectBeside(beside, { ...options, tls })
+  const connection = await runtime.connectBeside(beside, options)
   try {
     connection.write(preface)
     if (tls !== undefined) await secured(connection, connection.startTls(tls === true ? {} : (tls as object)), signal)

@@ -1,4 +1,5 @@
 import type { ConnectOptions } from '../connect-options.js'
+import { Connection } from '../connection.js'
 import { formatEndpoint } from '../errors.js'
 import type { ConnectionHandlers } from '../handlers.js'
 import {
@@ -203,6 +204,9 @@ export interface AcquireOptions {
   serverName?: string
   /** Address to connect from. The connection is shared with the same one alone. */
   localAddress?: string
+  /** A connection of the same runtime, to be relayed with this one: both are then of one loop, which makes the relay native.
+   *  Default: whichever loop. */
+  beside?: Connection
   /** Gives up when it aborts; does nothing once there is a connection. */
   signal?: AbortSignal
 }
@@ -239,6 +243,14 @@ const runtimeParser: Parser<Runtime> = {
   allowed: 'a Runtime',
   parse(value, option) {
     if (value instanceof Runtime) return value
+    throw expected(this.allowed, value, option)
+  },
+}
+
+const connectionParser: Parser<Connection> = {
+  allowed: 'a Connection',
+  parse(value, option) {
+    if (value instanceof Connection) return value
     throw expected(this.allowed, value, option)
   },
 }
@@ -428,6 +440,7 @@ export const acquireShape = {
   preface: optional(bytes),
   serverName: optional(string()),
   localAddress: optional(string()),
+  beside: optional(connectionParser),
   signal: optional(signal()),
 } satisfies Shape<AcquireOptions>
 

@@ -162,7 +162,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     avoid: Set<UpstreamServer>,
     signal: AbortSignal,
   ): Promise<UpstreamLease> {
-    const key = sharingKey(request)
+    const key = sharingKey(request, request.beside === undefined ? -1 : this.runtime.loopOf(request.beside))
     let wanted = request.server
     for (;;) {
       const server = await this.places.take(acquisition, request, { avoid, wanted, signal })
@@ -577,10 +577,10 @@ function poolClosed(): SluiceError {
   return new SluiceError('CLOSED', { phase: 'connect', detail: 'the pool is closed' })
 }
 
-function sharingKey({ preface, serverName, localAddress }: AcquireRules): string {
-  if (preface === undefined && serverName === undefined && localAddress === undefined) return ''
+function sharingKey({ preface, serverName, localAddress }: AcquireRules, loop: number): string {
+  if (preface === undefined && serverName === undefined && localAddress === undefined && loop < 0) return ''
   const text = preface === undefined ? null : Buffer.from(preface).toString('base64')
-  return JSON.stringify([text, serverName ?? null, localAddress ?? null])
+  return JSON.stringify([text, serverName ?? null, localAddress ?? null, loop])
 }
 
 function isSame(a: ServerRules, b: ServerRules): boolean {
