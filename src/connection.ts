@@ -539,6 +539,13 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     else this.resumeFor(pausedWithoutReader)
   }
 
+  /** @internal Who is told of its end while nobody reads it. */
+  watchBy(handlers: ConnectionHandlers<never>): void {
+    if (this.sink !== undefined) return
+    if ((this.flags & filtered) !== 0) this.filters!.upper = handlers
+    else this.handlers = handlers
+  }
+
   // ---- Filters
 
   /**
