@@ -103,7 +103,8 @@ export class Channel {
   private viewOffset = 0
   /** By slot, connections whose handshake has steps of JavaScript's. */
   private readonly openings = new Map<number, OpeningRun>()
-  private connectionCount = 0
+  /** Connections open now, or being closed. */
+  connectionCount = 0
   private readonly emptied: (() => void)[] = []
   private alive = 0
   private referenced = true

@@ -10,7 +10,7 @@ import { checkFilter, type Filter, type FilterOptions, type FlushMode } from './
 import { FilterStack } from './filter/stack.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
 import { ProxyHeader } from './handshake/proxy-header.js'
-import { type ConnectionInput, inputFor, inputOf } from './input.js'
+import { type ConnectionInput, collecting, inputFor, inputOf } from './input.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
 import { expected, oneOf, parse } from './options.js'
@@ -526,6 +526,30 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     else this.handlers = handlers
     if (unread !== undefined && unread.length > 0 && (this.flags & closed) === 0) this.putBack(unread)
     this.resumeFor(pausedWithoutReader | pausedByQueue)
+  }
+
+  /** @internal Whether somebody else may go on with it: it is open both ways, and nobody has taken it over for good. */
+  get isReusable(): boolean {
+    return this.state === 'open' && this.sink === undefined && (this.flags & filtered) === 0 && this.queuedBytes === 0
+  }
+
+  /** @internal From now on events go to `handlers`; without them, they wait for a stream, an iterator or others. */
+  readBy(handlers: ConnectionHandlers<never> | undefined): void {
+    if (this.sink !== undefined || (this.flags & closed) !== 0) return
+    this.settings.handlers = handlers && collecting(handlers)
+    const next = this.settings.handlers ?? noHandlers
+    if ((this.flags & filtered) !== 0) this.filters!.upper = next
+    else this.handlers = next
+    this.resumeFor(pausedByUser)
+    if (handlers === undefined) this.pauseFor(pausedWithoutReader)
+    else this.resumeFor(pausedWithoutReader)
+  }
+
+  /** @internal Who is told of its end while nobody reads it. */
+  watchBy(handlers: ConnectionHandlers<never>): void {
+    if (this.sink !== undefined) return
+    if ((this.flags & filtered) !== 0) this.filters!.upper = handlers
+    else this.handlers = handlers
   }
 
   // ---- Filters

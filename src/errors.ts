@@ -213,6 +213,22 @@ export const errorTable = {
     advice:
       'The text says what is wrong, and `reason` how HAProxy calls it: `PRX_NOT_HDR`, `PRX_BAD_HDR`, `PRX_BAD_PROTO`.',
   },
+  UPSTREAM_UNAVAILABLE: {
+    meaning: 'no server is usable',
+    advice: 'All are down, drained or in maintenance; `stats()` of the pool tells why, and what the last checks said.',
+  },
+  UPSTREAM_QUEUE_FULL: {
+    meaning: 'too many wait for a server',
+    advice: '`maxQueue` of the pool or the server is reached; add servers, or raise `maxConnections`.',
+  },
+  UPSTREAM_QUEUE_TIMEOUT: {
+    meaning: 'no server had a place in time',
+    advice: '`queueTimeoutMs` is over; add servers, or raise `maxConnections`.',
+  },
+  UPSTREAM_CHECK_FAILED: {
+    meaning: 'the health check failed',
+    advice: 'The text says what the server answered, or that it did not within `timeoutMs` of the check.',
+  },
   PLAINTEXT_BEFORE_TLS: {
     meaning: 'plaintext came in before the handshake',
     advice:

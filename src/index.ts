@@ -168,4 +168,22 @@ export type { PemOrDer } from './tls/parsers.js'
 export { createSelfSigned, type SelfSigned, type SelfSignedOptions } from './tls/self-signed.js'
 export { TlsSessions } from './tls/sessions.js'
 export { type TicketKeysOptions, TlsTicketKeys } from './tls/ticket-keys.js'
+export { AcquisitionState, type AcquisitionStep } from './upstream/acquisition.js'
+export type { BalanceMethod } from './upstream/balance.js'
+export type { ReleaseOptions, UpstreamLease } from './upstream/lease.js'
+export type {
+  AcquireOptions,
+  AgentVerdict,
+  HealthCheckOptions,
+  HttpCheckOptions,
+  UpstreamAdminState,
+  UpstreamConnectOptions,
+  UpstreamDrainOptions,
+  UpstreamPoolOptions,
+  UpstreamServerChange,
+  UpstreamServerOptions,
+} from './upstream/options.js'
+export { UpstreamPool } from './upstream/pool.js'
+export type { UpstreamServer } from './upstream/server.js'
+export type { UpstreamCheckStats, UpstreamPoolStats, UpstreamServerStats } from './upstream/stats.js'
 export type { ConnectionWebStreams } from './web-streams.js'

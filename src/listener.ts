@@ -1,9 +1,9 @@
 import { unlinkSync } from 'node:fs'
 import type { Channel, ChannelListener } from './channel.js'
 import type { Connection } from './connection.js'
-import { SluiceError } from './errors.js'
+import { nativeError, SluiceError } from './errors.js'
 import { type HandshakeOptions, handshakeOptions } from './handshake/handshake-plan.js'
-import type { NativeAddress } from './native/binding.js'
+import { isFailure, type NativeAddress, native } from './native/binding.js'
 import {
   anything,
   boolean,
@@ -105,6 +105,12 @@ export interface ListenerStats {
   state: 'accepting' | 'waiting' | 'backingOff' | 'closed'
 }
 
+/** @internal Who gets connections that nobody reads yet. */
+export interface ConnectionTaker {
+  accepted(connection: Connection): void
+  handshakeError(error: SluiceError): void
+}
+
 /**
  * Accepts connections; comes from {@link listen}. With handlers, they get them; without, `for await` does:
  * `for await (const connection of listener) …`.
@@ -119,6 +125,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
   private referenced = true
   private stopping: Promise<void> | undefined
   private unwatch = () => {}
+  private taker: ConnectionTaker | undefined
 
   /** @internal */
   constructor(
@@ -129,7 +136,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
     settings: ConnectionSettings,
     /** Its policy of TLS, e.g. to `reload()` it; undefined without TLS. */
     readonly tls: TlsContext | undefined,
-    private readonly unlinkPath: string | undefined,
+    /** @internal The path to remove in the end. */ public unlinkPath: string | undefined,
     abort: AbortSignal | undefined,
     private readonly forget: (listener: Listener) => void,
   ) {
@@ -153,6 +160,10 @@ export class Listener implements ChannelListener, AsyncDisposable {
     connection.findRateLimitGroup()
     connection.begin()
     if (this.settings.handlers !== undefined) return
+    if (this.taker !== undefined) {
+      this.taker.accepted(connection)
+      return
+    }
     const taker = this.takers.shift()
     if (taker === undefined) this.waiting.push(connection)
     else taker({ done: false, value: connection })
@@ -171,6 +182,20 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** @internal One handshake failed; `handshakeError` wants to know, nobody else. */
   handshakeFailed(error: SluiceError): void {
     this.settings.handlers?.handshakeError?.(error)
+    this.taker?.handshakeError(error)
+  }
+
+  /** @internal Connections go to `taker`, unread, in place of handlers and iterators. */
+  giveTo(taker: ConnectionTaker): void {
+    this.taker = taker
+    for (const connection of this.waiting.splice(0)) taker.accepted(connection)
+  }
+
+  /** @internal A second descriptor of its socket. @throws {SluiceError} e.g. `ERR_SLUICE_DESCRIPTOR_LIMIT`. */
+  duplicateSocket(): number {
+    const answer = native.duplicateFd(this.channels[0]!.native.listenerFd(this.key))
+    if (isFailure(answer)) throw nativeError({ ...answer, phase: 'listen' })
+    return answer
   }
 
   /** The connections that no handlers take, in order; ends when the listener closes. */

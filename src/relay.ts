@@ -255,7 +255,8 @@ export class Relay implements AsyncDisposable {
     return this.gone[0] && this.gone[1]
   }
 
-  private get bytes(): [number, number] {
+  /** @internal What has been moved, from the first to the second and back. */
+  get bytes(): [number, number] {
     const known = this.id === undefined || this.isOver ? undefined : this.channel.native.relayNumbers(this.id)
     const counts = known ?? this.counts
     return this.pumps.map(({ isHandedOver, bytes }, side) => (isHandedOver ? counts[side]! : bytes)) as [number, number]

@@ -167,6 +167,15 @@ export class Runtime implements Clock, AsyncDisposable {
     options: ConnectOptions,
     handlers?: ConnectionHandlers<Data>,
   ): Promise<Connection<Data>> {
+    return this.connectBeside(undefined, options, handlers)
+  }
+
+  /** @internal The same in the loop of another connection, so that both can be relayed natively. */
+  async connectBeside<Data = unknown>(
+    neighbour: Connection | undefined,
+    options: ConnectOptions,
+    handlers?: ConnectionHandlers<Data>,
+  ): Promise<Connection<Data>> {
     const parsed = parse(connectOptions, options, connectRules)
     checkSizes(parsed)
     checkHandlers(handlers)
@@ -184,6 +193,7 @@ export class Runtime implements Clock, AsyncDisposable {
     try {
       return (await this.race(
         parsed,
+        this.channels.find((channel) => channel === neighbour?.channel) ?? this.pickChannel(),
         { peer, tls },
         plan,
         handlers as ConnectionHandlers | undefined,
@@ -197,6 +207,7 @@ export class Runtime implements Clock, AsyncDisposable {
 
   private async race(
     parsed: Parsed<typeof connectOptions>,
+    channel: Channel,
     { peer, tls }: Pick<ConnectionSettings, 'peer' | 'tls'>,
     plan: HandshakePlan | undefined,
     handlers: ConnectionHandlers | undefined,
@@ -207,7 +218,6 @@ export class Runtime implements Clock, AsyncDisposable {
     settings.tls = tls
     settings.peer = peer
     if (plan !== undefined) settings.steps = plan.scripts
-    const channel = this.pickChannel()
     const clock = channel
     const rates = nativeRatesOf(parsed, channel)
     const addresses: (ResolvedAddress & { path?: string })[] =
@@ -384,6 +394,16 @@ export class Runtime implements Clock, AsyncDisposable {
     return { ...Object.fromEntries(sums), batches: total('batches'), events: total('events') } as RuntimeStats
   }
 
+  /** @internal The number of the loop that a connection belongs to; -1 for one of another runtime. */
+  loopOf(connection: Connection): number {
+    return this.channels.indexOf(connection.channel)
+  }
+
+  /** @internal Connections open now, or being closed; asks no thread. */
+  get connectionCount(): number {
+    return this.channels.reduce((sum, channel) => sum + channel.connectionCount, 0)
+  }
+
   // ---- Parts of listen() and connect()
 
   private async bind(
@@ -458,7 +478,8 @@ function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): Nati
 
 const handlerNames = ['open', 'handshakeError', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
 
-function checkHandlers(handlers: unknown): void {
+/** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
+export function checkHandlers(handlers: unknown): void {
   if (handlers === undefined) return
   if (typeof handlers !== 'object' || handlers === null) throw expected('an object of functions', handlers, 'handlers')
   for (const name of handlerNames) {

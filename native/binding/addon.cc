@@ -5,6 +5,7 @@
 
 #include "binding/channel.h"
 #include "binding/cidr_sets.h"
+#include "binding/descriptors.h"
 #include "binding/gates.h"
 #include "binding/opening_values.h"
 #include "binding/proxy_values.h"
@@ -145,6 +146,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("errorNames", Napi::Function::New(env, errorNames));
   exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
   exports.Set("takeTlsFailure", Napi::Function::New(env, takeTlsFailure));
+  descriptors::exportTo(env, exports);
   rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   exports.Set("tls", tlsBinding(env));

@@ -22,6 +22,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::flush>("flush"),
                          InstanceMethod<&Channel::listen>("listen"),
                          InstanceMethod<&Channel::listenerFd>("listenerFd"),
+                         InstanceMethod<&Channel::connectionFd>("connectionFd"),
                          InstanceMethod<&Channel::listenerStats>("listenerStats"),
                          InstanceMethod<&Channel::closeListener>("closeListener"),
                          InstanceMethod<&Channel::connect>("connect"),
@@ -530,6 +531,16 @@ Napi::Value Channel::setOptions(const Napi::CallbackInfo& info) {
     }
   });
   return result ? info.Env().Undefined() : values::failure(info.Env(), result.error());
+}
+
+Napi::Value Channel::connectionFd(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  int fd = -1;
+  onLoop([&](Network& network, Loop& loop) {
+    const Connection* connection = target.in(network);
+    if (connection != nullptr && !connection->local) fd = loop.engine().fd(target.slot);
+  });
+  return Napi::Number::New(info.Env(), fd);
 }
 
 Napi::Value Channel::tcpInfo(const Napi::CallbackInfo& info) {

@@ -22,6 +22,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value flush(const Napi::CallbackInfo& info);
   Napi::Value listen(const Napi::CallbackInfo& info);
   Napi::Value listenerFd(const Napi::CallbackInfo& info);
+  Napi::Value connectionFd(const Napi::CallbackInfo& info);
   Napi::Value listenerStats(const Napi::CallbackInfo& info);
   Napi::Value closeListener(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);

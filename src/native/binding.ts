@@ -413,6 +413,8 @@ export interface NativeChannel {
   flush(): void
   listen(options: NativeListenOptions): NativeAddress | NativeFailure
   listenerFd(key: number): number
+  /** -1 for one that is gone, or no socket of the system's. */
+  connectionFd(slot: number, tag: number): number
   listenerStats(key: number): {
     accepted: number
     acceptFailures: number
@@ -673,6 +675,13 @@ interface NativeBinding {
   errorName(code: number): string
   errorNames(): string[]
   duplicateFd(fd: number): number | NativeFailure
+  passDescriptors(socket: number, descriptors: readonly number[], text: string): NativeFailure | undefined
+  /** Waits for them, and holds up all else meanwhile. */
+  takeDescriptors(
+    path: string,
+    timeoutMs: number,
+  ): { socket: number; descriptors: number[]; text: string } | NativeFailure
+  closeDescriptor(descriptor: number): void
   recordNumbers(): Record<string, number>
   opening: NativeOpenings
   tls: NativeTls
