@@ -7,8 +7,8 @@ import type { PairOptions } from './settings.js'
 
 let shared: Runtime | undefined
 
-// Started by its first use: who makes runtimes of their own need none.
-function defaultRuntime(): Runtime {
+/** @internal Started by its first use: who makes runtimes of their own need none. */
+export function defaultRuntime(): Runtime {
   shared ??= new Runtime()
   return shared
 }

@@ -33,7 +33,8 @@ describe('error table', () => {
       .map(([, name]) => `TLS_${name}`)
       .filter((name) => name !== 'TLS_NONE' && !native.includes(name))
     expect(tls.length).toBeGreaterThan(50)
-    expect(Object.keys(errorTable).sort()).toEqual([...native, ...tls, ...javaScriptOnly].sort())
+    const messages = Object.keys(errorTable).filter((name) => name.startsWith('MESSAGE_'))
+    expect(Object.keys(errorTable).sort()).toEqual([...native, ...tls, ...javaScriptOnly, ...messages].sort())
   })
 
   it('says for each code what happened and what to do', () => {
@@ -44,7 +45,7 @@ describe('error table', () => {
   })
 })
 
-describe('the tables of README.md and docs/tls.md', () => {
+describe('the tables of README.md, docs/tls.md and docs/messages.md', () => {
   it('have each code with its texts, in order', () => {
     const rowsOf = (file: string) =>
       readFileSync(file, 'utf8')
@@ -54,8 +55,10 @@ describe('the tables of README.md and docs/tls.md', () => {
       ([name, { meaning, advice }]) => `| \`ERR_SLUICE_${name}\` | ${meaning} | ${advice} |`,
     )
     const isTls = (row: string) => row.startsWith('| `ERR_SLUICE_TLS_')
-    expect(rowsOf('README.md')).toEqual(rows.filter((row) => !isTls(row)))
+    const isMessage = (row: string) => row.startsWith('| `ERR_SLUICE_MESSAGE_')
+    expect(rowsOf('README.md')).toEqual(rows.filter((row) => !isTls(row) && !isMessage(row)))
     expect(rowsOf('docs/tls.md')).toEqual(rows.filter(isTls))
+    expect(rowsOf('docs/messages.md')).toEqual(rows.filter(isMessage))
   })
 })
 
