@@ -51,8 +51,8 @@ export interface ConnectionOwner extends SenderOwner {
   /** @throws {SluiceError} when no further one may become active. */
   admit(connection: MessageConnection): void
   activated(connection: MessageConnection): void
-  /** The peer wants nothing new on it. */
-  leaving(connection: MessageConnection): void
+  /** The peer wants nothing new on it; messages that it has not begun go elsewhere. */
+  leaving(connection: MessageConnection, unsent: Outgoing[]): void
   /** It may take another message. */
   roomFor(connection: MessageConnection): void
   /** It is gone, with messages that have not left it, and others that may have arrived. */

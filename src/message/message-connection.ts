@@ -332,12 +332,26 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     const number = payload[0]! | (payload[1]! << 8)
     if (number === 0) {
       this.isLeaving = true
-      this.owner.leaving(this)
+      this.tellLeaving()
       this.closeIfDone()
       return
     }
     const text = Buffer.from(payload.subarray(2)).toString()
     this.end(errorOfWire(number, text.slice(0, 1000)))
+  }
+
+  private tellLeaving(): void {
+    const waiting = this.writer?.takeWaiting() ?? []
+    const unsent: Outgoing[] = []
+    for (const outgoing of waiting) {
+      // Answers, and what was sent to this very connection, can go nowhere else.
+      if (outgoing.onEnd === undefined || outgoing.oneShot) this.writer!.put(outgoing)
+      else {
+        this.requests.remove(outgoing)
+        unsent.push(outgoing)
+      }
+    }
+    this.owner.leaving(this, unsent)
   }
 
   // ---- Keep-alive
@@ -618,7 +632,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   }
 
   private pump(): void {
-    if (this.writer === undefined || this.isEnding) return
+    if (this.writer === undefined || this.isEnding || !this.transport.isWritable) return
     this.writer.pump()
     if (this.writer.isReady) this.owner.roomFor(this)
     this.writer.flush()
@@ -633,7 +647,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
 
   /** @internal */
   get hasRoom(): boolean {
-    return !this.isBlocked && this.securing === 'no' && !this.isEnding
+    return !this.isBlocked && this.securing === 'no' && !this.isEnding && this.transport.isWritable
   }
 
   /** @internal */
@@ -722,6 +736,11 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       this.sendPacket(packetOf(packetGoodbye, Buffer.concat([Uint8Array.of(number & 0xff, number >>> 8), text])))
     }
     this.end(error)
+  }
+
+  /** @internal The peer says nothing more, so nothing that is under way can be answered; the transport closes. */
+  ended(): void {
+    this.isEnding = true
   }
 
   private end(error: SluiceError | undefined): void {

@@ -397,6 +397,11 @@ export class MessageWriter {
     return isBegun
   }
 
+  /** Takes out what has not been begun, in order. */
+  takeWaiting(): Outgoing[] {
+    return this.queue.drain()
+  }
+
   // ---- What the receiver says
 
   /** It takes so many bytes more. Answers false for a message that is over. */

@@ -60,6 +60,8 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
   private readonly active: MessageConnection[] = []
   /** Those of all kinds, from the moment that they are connected. */
   private readonly connections = new Set<MessageConnection>()
+  /** Were active, and go on only with what has begun. */
+  private readonly left = new Set<MessageConnection>()
   private main: MessageConnection | undefined
   /** Counts which connection is the main one. */
   private epoch = 0
@@ -210,12 +212,18 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
     connection.touch()
   }
 
-  /** @internal The peer wants nothing new on it. */
-  leaving(connection: MessageConnection): void {
-    this.retire(connection)
+  /** @internal The peer wants nothing new on it: what it has not begun goes over others. */
+  leaving(connection: MessageConnection, unsent: Outgoing[]): void {
+    const at = this.active.indexOf(connection)
+    if (at < 0) return
+    this.active.splice(at, 1)
+    this.left.add(connection)
+    this.sendAgain(unsent)
+    this.wakeOthers()
     this.scale()
   }
 
+  // The main connection keeps its role until it is gone: what it has begun comes before what another one would send.
   private retire(connection: MessageConnection): boolean {
     const at = this.active.indexOf(connection)
     if (at >= 0) this.active.splice(at, 1)
@@ -224,6 +232,27 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
       if (this.active.length > 0) this.appoint(this.active[0]!)
     }
     return at >= 0
+  }
+
+  // In front of those that wait, in the order they were sent (SF-28).
+  private sendAgain(messages: Outgoing[]): void {
+    messages.sort((a, b) => b.sequence - a.sequence)
+    for (const outgoing of messages) {
+      if (outgoing.state === 'done') continue
+      if (outgoing.packet >= 0) this.counts.resent++
+      outgoing.rewind()
+      outgoing.holder = this
+      this.queuedBytes += bytesOf(outgoing)
+      if ((outgoing.flags & synchronousFlag) !== 0) this.ordered.unshift(outgoing)
+      else this.queue.unshift(outgoing)
+    }
+  }
+
+  private wakeOthers(): void {
+    for (const other of [...this.active]) {
+      this.roomFor(other)
+      other.touch()
+    }
   }
 
   // Source: SF-44.
@@ -250,18 +279,8 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
       (maySendAgain && !outgoing.oneShot && isWhole(outgoing) ? again : over).push(outgoing)
     for (const outgoing of others)
       (maySendAgain && !outgoing.oneShot && outgoing.isRepeatable ? again : over).push(outgoing)
-    // In front of those that wait, in the order they were sent (SF-28).
-    again.sort((a, b) => b.sequence - a.sequence)
-    for (const outgoing of again) {
-      if (outgoing.state === 'done') continue
-      if (outgoing.packet >= 0) this.counts.resent++
-      outgoing.rewind()
-      outgoing.holder = this
-      this.queuedBytes += bytesOf(outgoing)
-      if ((outgoing.flags & synchronousFlag) !== 0) this.ordered.unshift(outgoing)
-      else this.queue.unshift(outgoing)
-    }
-    const wasActive = this.retire(connection)
+    this.sendAgain(again)
+    const wasActive = this.retire(connection) || this.left.delete(connection)
     for (const outgoing of over) outgoing.complete(error, undefined)
     if (wasActive && this.active.length === 0) {
       // None of these waits for the next connection (trap 34).
@@ -269,10 +288,7 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
       this.senderOwner.disconnected(this, cause)
     }
     this.connector.lost(connection, wasActive, cause)
-    for (const other of this.active) {
-      this.roomFor(other)
-      other.touch()
-    }
+    this.wakeOthers()
     this.scale()
   }
 

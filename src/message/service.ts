@@ -117,6 +117,7 @@ export class MessageService implements AsyncDisposable {
     this.handlers = {
       data: ({ data }, bytes) => data.received(bytes),
       drain: ({ data }) => data.drained(),
+      end: ({ data }) => data.ended(),
       timeout: ({ data }, kind) => data.timedOut(kind),
       close: ({ data }, error) => data?.closed(error),
     }
@@ -361,7 +362,7 @@ export class MessageService implements AsyncDisposable {
         this.options.events?.connectionActivate?.(connection)
         pool?.activated(connection)
       },
-      leaving: (connection) => pool?.leaving(connection),
+      leaving: (connection, unsent) => pool?.leaving(connection, unsent),
       roomFor: (connection) => pool?.roomFor(connection),
       lost: (connection, unsent, others, error, cause) => {
         this.forget(connection)
