@@ -422,7 +422,13 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       return
     }
     const outgoing = this.requests.find(header.index, header.unique)
-    if (outgoing !== undefined) this.answered(outgoing, header.flags, bytes.subarray(from, to))
+    if (outgoing === undefined) return
+    if (to - from <= this.maxBodyBytes) {
+      this.answered(outgoing, header.flags, bytes.subarray(from, to))
+      return
+    }
+    this.requests.remove(outgoing)
+    this.settled(outgoing, tooLarge(to - from, this.maxBodyBytes), undefined)
   }
 
   /** @internal */
