@@ -1,5 +1,6 @@
 import { getSystemErrorName } from 'node:util'
 import { handshakeErrors } from './handshake/handshake-errors.js'
+import { messageErrors } from './message/message-errors.js'
 
 /**
  * Every code of a {@link SluiceError}: `ERR_SLUICE_` plus a name of this table. Codes never change their meaning;
@@ -240,6 +241,7 @@ export const errorTable = {
   },
 
   ...handshakeErrors,
+  ...messageErrors,
 
   // Told by TLS; the same list, with TLS_FATAL above, stands in native/tls/tls_error.h.
   TLS_UNAVAILABLE: {
@@ -485,6 +487,7 @@ export type ErrorPhase =
   | 'read'
   | 'write'
   | 'handler'
+  | 'message'
   | 'close'
 
 /** What is known about a failure. All of it is optional; what is given becomes a property of the error. */

@@ -259,6 +259,11 @@ export class Runtime implements Clock, AsyncDisposable {
     return connectRace(addresses, attempt, race)
   }
 
+  /** @internal The addresses of a name. */
+  resolveAddresses(host: string, signal: AbortSignal): Promise<ResolvedAddress[]> {
+    return resolveHost(host, { resolve: native.resolve, family: 0, timeoutMs: 0, signal, clock: this.channels[0] })
+  }
+
   /**
    * Takes over a connected stream socket by its descriptor, e.g. one inherited from inetd. Its `open` handler is not
    * called: it is open when this returns.

@@ -5,10 +5,18 @@ import { describe, expect, it } from 'vitest'
 import { abortError, errorTable, formatEndpoint, nativeError, SluiceError, tlsError } from '../../src/errors.js'
 import { nameOfReason } from '../../src/handshake/handshake-error.js'
 import { handshakeErrors } from '../../src/handshake/handshake-errors.js'
+import { messageErrors } from '../../src/message/message-errors.js'
 
 const javaScriptOnly = [
   'INVALID_OPTION',
   'QUEUE_FULL',
+  'UPSTREAM_CHECK_FAILED',
+  'UPSTREAM_QUEUE_TIMEOUT',
+  'UPSTREAM_QUEUE_FULL',
+  'UPSTREAM_UNAVAILABLE',
+  'FIN_TIMEOUT',
+  'TUNNEL_TIMEOUT',
+  'RELAYED',
   'WRITE_AFTER_END',
   'FILE_FAILED',
   'FILTER_FAILED',
@@ -37,7 +45,7 @@ describe('error table', () => {
       .filter((name) => name !== 'TLS_NONE' && !native.includes(name))
     expect(tls.length).toBeGreaterThan(50)
     expect(Object.keys(errorTable).sort()).toEqual(
-      [...native, ...tls, ...javaScriptOnly, ...Object.keys(handshakeErrors)].sort(),
+      [...native, ...tls, ...javaScriptOnly, ...Object.keys(handshakeErrors), ...Object.keys(messageErrors)].sort(),
     )
   })
 
@@ -58,7 +66,7 @@ describe('error table', () => {
   })
 })
 
-describe('the tables of README.md, docs/tls.md and docs/handshake.md', () => {
+describe('the tables of README.md and of the pages in docs/', () => {
   it('have each code with its texts, in order', () => {
     const rowsOf = (file: string) =>
       readFileSync(file, 'utf8')
@@ -70,9 +78,11 @@ describe('the tables of README.md, docs/tls.md and docs/handshake.md', () => {
     const isTls = (row: string) => row.startsWith('| `ERR_SLUICE_TLS_')
     const isHandshake = (row: string) =>
       Object.hasOwn(handshakeErrors, row.slice('| `ERR_SLUICE_'.length).split('`')[0]!)
-    expect(rowsOf('README.md')).toEqual(rows.filter((row) => !isTls(row) && !isHandshake(row)))
+    const isMessage = (row: string) => row.startsWith('| `ERR_SLUICE_MESSAGE_')
+    expect(rowsOf('README.md')).toEqual(rows.filter((row) => !isTls(row) && !isHandshake(row) && !isMessage(row)))
     expect(rowsOf('docs/tls.md')).toEqual(rows.filter(isTls))
     expect(rowsOf('docs/handshake.md')).toEqual(rows.filter(isHandshake))
+    expect(rowsOf('docs/messages.md')).toEqual(rows.filter(isMessage))
   })
 })
 

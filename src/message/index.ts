@@ -1,0 +1,32 @@
+// What users import as `sluice/messages`.
+
+export { bytes, type Codec, checked, clone, empty, json, utf8, type ValueOf } from './codec.js'
+export type { MessageConnectionState } from './connection-state.js'
+export type { MessageContext } from './context.js'
+export type { Destination, Endpoint, Resolver } from './destination.js'
+export { MessageError, messageErrorAliases } from './failure.js'
+export type { MessageConnection } from './message-connection.js'
+export type { MessageOptions, Undelivered } from './message-options.js'
+export type { MessagePool, PoolStats } from './pool.js'
+export type { PoolOptions } from './pool-options.js'
+export {
+  type AnswerOf,
+  type BodyOf,
+  defineProtocol,
+  type HandlerOf,
+  type HandlersOf,
+  type Message,
+  type MessageKind,
+  type OneWayType,
+  oneWay,
+  type PartsType,
+  type Protocol,
+  type ProtocolDefinition,
+  parts,
+  type RequestType,
+  request,
+} from './protocol.js'
+export type { ReconnectOptions } from './reconnect.js'
+export type { MessageSender } from './sender.js'
+export { MessageService, type MessageServiceStats, type MessageTypeStats } from './service.js'
+export type { MessageEvents, MessageListenOptions, MessageServiceOptions, StartState } from './service-options.js'

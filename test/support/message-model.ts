@@ -1,0 +1,225 @@
+import { Runtime } from 'sluice'
+import { bytes, defineProtocol, type MessageOptions, MessageService, oneWay, parts, request } from 'sluice/messages'
+import { pattern } from './record.js'
+
+// Sends messages of all kinds through a network that resets, delays and stalls, to a server that is restarted, cancels some
+// of them, and keeps a list of what happened to each.
+
+const protocol = defineProtocol({
+  name: 'model',
+  messages: { ask: request(bytes(), bytes()), tell: oneWay(bytes()), list: parts(bytes(), bytes()) },
+})
+const { ask, tell, list } = protocol.messages
+
+interface Sent {
+  id: number
+  kind: 'ask' | 'tell' | 'list'
+  options: MessageOptions
+  body: Uint8Array
+  /** It was canceled, or had a time limit. */
+  mayFail: boolean
+  canceled: boolean
+  outcomes: string[]
+  handled: number
+}
+
+/** What a run has done, and what was wrong with it. */
+export interface ModelRun {
+  violations: string[]
+  messages: number
+  completed: number
+  /** Messages by how they came out. */
+  outcomes: Map<string, number>
+  handledTwice: number
+  connections: number
+  /** Virtual time, in milliseconds. */
+  lastedMs: number
+}
+
+function chance(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
+  }
+}
+
+/** One run; the same seed gives the same one. */
+export async function runModel(seed: number, count = 40): Promise<ModelRun> {
+  const random = chance(seed)
+  const between = (from: number, to: number) => Math.floor(from + random() * (to - from + 1))
+  const often = (probability: number) => random() < probability
+  const runtime = new Runtime({
+    engine: 'sim',
+    sim: {
+      ...{ seed, latencyMinMs: 1, latencyMaxMs: between(1, 60), jitterMs: between(0, 20) },
+      ...{ segmentMinBytes: 1, segmentMaxBytes: often(0.3) ? 50 : 20_000 },
+      ...{ sendBufferBytes: between(2000, 60_000), receiveWindowBytes: between(2000, 60_000) },
+      ...{ shortSendProbability: 0.2, deferredSendProbability: 0.2, spuriousSentProbability: 0.1 },
+      ...{ resetProbability: often(0.7) ? 0.4 : 0, resetAfterMaxBytes: between(200, 300_000) },
+      ...{ stallProbability: 0.01, stallMaxMs: 500, refuseProbability: 0.05 },
+    },
+  })
+  const later = (ms: number) => new Promise<void>((resolve) => runtime.after(ms, resolve))
+  const messages = new Map<number, Sent>()
+  const orderSeen: number[] = []
+  const violations: string[] = []
+  let isOver = false
+
+  // ---- The server, and the next one
+
+  const idOf = (body: Uint8Array) => new DataView(body.buffer, body.byteOffset).getUint32(0)
+  const handle = (body: Uint8Array): Sent | undefined => {
+    const message = messages.get(idOf(body))
+    if (message === undefined) {
+      violations.push('a message came that nobody sent')
+      return undefined
+    }
+    message.handled++
+    if (message.handled === 1 && message.options.synchronous) orderSeen.push(message.id)
+    if (Buffer.compare(body, message.body) !== 0) violations.push(`message ${message.id} came in with another body`)
+    return message
+  }
+  const common = { protocols: [protocol], runtime, keepAliveMs: 2000, inactivityTimeoutMs: 20_000, windowBytes: 16_384 }
+  const startServer = async () => {
+    const server = new MessageService({ ...common, maxMessageBytes: 10_000_000, random })
+    server.handle(protocol, {
+      async ask(body) {
+        handle(body)
+        if (often(0.3)) await later(between(0, 300))
+        return body
+      },
+      tell: (body) => void handle(body),
+      async *list(body) {
+        handle(body)
+        for (let i = 0; i < 100; i++) {
+          if (often(0.02)) await later(between(0, 50))
+          yield Uint8Array.of(i)
+        }
+      },
+    })
+    await server.listen({ host: '10.0.0.1', port: 7000 })
+    return server
+  }
+  let server = await startServer()
+  const restarts = async () => {
+    for (let i = between(0, 3); i > 0; i--) {
+      await later(between(0, 2000))
+      const old = server
+      if (often(0.5)) await old.destroy()
+      else await old.close({ timeoutMs: 200 })
+      if (often(0.5)) await later(between(0, 1500))
+      server = await startServer()
+    }
+  }
+
+  // ---- The client
+
+  const client = new MessageService({ ...common, random })
+  const pool = client.pool(
+    { host: '10.0.0.1', port: 7000 },
+    {
+      ...{ maxConnections: between(1, 3), maxRequestsPerConnection: often(0.5) ? 3 : 1000 },
+      reconnect: { baseMs: 500, steps: 5, jitterMinMs: 1, jitterMaxMs: 50 },
+    },
+  )
+  const sendOne = async (id: number) => {
+    const kind = (['ask', 'ask', 'tell', 'tell', 'list'] as const)[between(0, 4)]!
+    const size = often(0.2) ? between(20_000, 120_000) : between(4, 200)
+    const body = pattern(size, id)
+    body.writeUInt32BE(id)
+    const synchronous = often(0.3)
+    const options: MessageOptions = {
+      idempotent: often(0.5),
+      oneShot: often(0.15),
+      synchronous,
+      priority: synchronous ? undefined : (['high', 'normal', 'low'] as const)[between(0, 2)],
+    }
+    const controller = new AbortController()
+    const message: Sent = { id, kind, options, body, mayFail: false, canceled: false, outcomes: [], handled: 0 }
+    messages.set(id, message)
+    if (often(0.2)) {
+      message.mayFail = true
+      options.signal = controller.signal
+      void later(between(0, 800)).then(() => {
+        message.canceled = true
+        controller.abort()
+      })
+    }
+    if (often(0.1)) {
+      message.mayFail = true
+      options.timeoutMs = between(10, 3000)
+    }
+    try {
+      if (kind === 'ask') {
+        const answer = await pool.request(ask, body, options)
+        if (Buffer.compare(answer, body) !== 0) violations.push(`message ${id} was answered with another body`)
+      } else if (kind === 'tell') {
+        await pool.send(tell, body, options)
+      } else {
+        let next = 0
+        for await (const part of pool.parts(list, body, options)) {
+          // Sent again it begins anew.
+          if (part[0] === 0) next = 0
+          if (part[0] !== next++) violations.push(`message ${id}: part ${part[0]} came in place of ${next - 1}`)
+        }
+        if (next !== 100) violations.push(`message ${id} has ${next} parts`)
+      }
+      message.outcomes.push('done')
+    } catch (error) {
+      message.outcomes.push((error as { code?: string }).code ?? String(error))
+    }
+  }
+  const sending = (async () => {
+    const all: Promise<void>[] = []
+    for (let id = 1; id <= count; id++) {
+      if (often(0.5)) await later(between(0, 150))
+      all.push(sendOne(id))
+    }
+    await Promise.all(all)
+  })()
+  const limit = (async () => {
+    await later(600_000)
+    if (!isOver) violations.push('not all messages have completed')
+  })()
+  await Promise.race([Promise.all([sending, restarts()]), limit])
+  isOver = true
+  const lastedMs = runtime.nowMs()
+  const stats = pool.stats()
+  await Promise.race([client.close(), later(60_000).then(() => violations.push('the client does not close'))])
+  await Promise.race([server.close(), later(60_000).then(() => violations.push('the server does not close'))])
+
+  // ---- What must hold
+
+  const outcomes = new Map<string, number>()
+  for (const message of messages.values()) {
+    const { id, kind, options, handled } = message
+    const what = `${kind} ${id} ${JSON.stringify({ ...options, signal: undefined })}, ${message.body.length} bytes`
+    const [outcome] = message.outcomes
+    outcomes.set(outcome ?? 'none', (outcomes.get(outcome ?? 'none') ?? 0) + 1)
+    if (message.outcomes.length !== 1) violations.push(`${what} completed ${message.outcomes.length} times`)
+    if (!options.idempotent && handled > 1) violations.push(`${what} was handled ${handled} times`)
+    if (outcome === 'done' && kind !== 'tell' && handled === 0)
+      violations.push(`${what} was answered without being handled`)
+    if (outcome === 'done' && options.idempotent && handled === 0)
+      violations.push(`${what} is done and was not handled`)
+    if (options.idempotent && !options.oneShot && !message.mayFail && outcome !== 'done')
+      violations.push(`${what} should have been done, and is ${outcome}`)
+    if (outcome === 'ERR_SLUICE_MESSAGE_CANCELED' && !message.canceled)
+      violations.push(`${what} was not canceled by anybody`)
+  }
+  for (let i = 1; i < orderSeen.length; i++) {
+    if (orderSeen[i]! < orderSeen[i - 1]!) violations.push(`synchronous ${orderSeen[i]} came after ${orderSeen[i - 1]}`)
+  }
+  if (stats.sent !== stats.completed + stats.failed)
+    violations.push(`${stats.sent} were sent, ${stats.completed} completed, ${stats.failed} failed`)
+  if (stats.queued !== 0 || stats.queuedBytes !== 0) violations.push(`${stats.queuedBytes} bytes are said to wait`)
+  await runtime.destroy()
+  return {
+    ...{ violations, messages: messages.size, outcomes, lastedMs, connections: stats.connected },
+    completed: stats.completed,
+    handledTwice: [...messages.values()].filter(({ handled }) => handled > 1).length,
+  }
+}
