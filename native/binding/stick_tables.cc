@@ -66,7 +66,8 @@ bool readKey(const Napi::Value& value, const StickTable& table, TableKey& key) {
 // A key of a type that has texts, and one of binary data as it is.
 Napi::Value keyOf(Napi::Env env, const TableKeyShape& shape, const std::string& stored) {
   if (shape.type == TableKeyType::binary) return Napi::Buffer<char>::Copy(env, stored.data(), stored.size());
-  if (shape.type == TableKeyType::integer) return Napi::Number::New(env, std::strtoul(shape.text(stored).c_str(), nullptr, 10));
+  if (shape.type == TableKeyType::integer)
+    return Napi::Number::New(env, std::strtoul(shape.text(stored).c_str(), nullptr, 10));
   return Napi::String::New(env, shape.text(stored));
 }
 

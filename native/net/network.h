@@ -220,6 +220,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void waitForSent(Slot slot, Connection& connection, size_t left);
   void onStepAnswer(Slot slot, Connection& connection, const OpRecord& op);
   void boundHeld(Slot slot, Connection& connection);
+  void stopReading(Slot slot, Connection& connection);
   void resumeOpening(Slot slot, Connection& connection);
   void serveOpening(Slot slot, Connection& connection);
   void runOpening(Slot slot, Connection& connection, std::span<const uint8_t> fresh, uint32_t slabOffset = noOffset,

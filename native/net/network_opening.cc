@@ -129,8 +129,13 @@ void Network::onOpeningData(Slot slot, Connection& connection, const Completion&
 }
 
 void Network::boundHeld(Slot slot, Connection& connection) {
+  const Opening& opening = *connection.opening;
+  if (opening.held.size() >= maxHeldBytes) stopReading(slot, connection);
+}
+
+void Network::stopReading(Slot slot, Connection& connection) {
   Opening& opening = *connection.opening;
-  if (opening.held.size() < maxHeldBytes || opening.full) return;
+  if (opening.full) return;
   opening.full = true;
   connection.pauses |= pausedByLayer;
   connection.securing = false;
@@ -210,12 +215,17 @@ void Network::runOpening(Slot slot, Connection& connection, std::span<const uint
     }
     opening.suspended = verdict.kind == suspended;
     if (verdict.delayMs != 0) loop_.arm(opening.timer, loop_.nowMs() + verdict.delayMs);
+    // A tarpit: the peer's window fills.
+    if (opening.suspended && verdict.delayMs != 0) stopReading(slot, connection);
     if (opening.roomless) listOpening(slot, connection);
     break;
   }
   if (inSlab) opening.held.assign(rest.begin(), rest.end());
   else opening.held.erase(opening.held.begin(), opening.held.end() - static_cast<std::ptrdiff_t>(rest.size()));
   boundHeld(slot, connection);
+  // What came with the last message of the handshake, or was too much before.
+  if (connection.tls && !opening.suspended && connection.tls->session().hasPlaintext())
+    deliverLater(slot, connection);
 }
 
 // Calls the step whose turn it is, and says for it what it need not say itself.
@@ -420,7 +430,9 @@ void Network::failOpening(Slot slot, Connection& connection, const StepVerdict& 
   if (opening.index < opening.steps().size()) report.step = opening.steps()[opening.index]->name();
   report.remoteAddress = opening.source().host();
   report.remotePort = opening.source().port();
-  const int32_t number = OpeningFailures::shared().put(std::move(report));
+  // What it was is told even if so many follow that the rest is forgotten.
+  const int32_t number = OpeningFailures::shared().put(std::move(report)) | static_cast<int32_t>(verdict.failure)
+                                                                                << 24;
   connection.error = {ErrorCode::opening, number, ""};
   const bool byRule =
       verdict.failure == OpeningFailure::ruleReject || verdict.failure == OpeningFailure::ruleSilentDrop;
@@ -453,7 +465,8 @@ void Network::endOpening(Slot slot, Connection& connection, const StepVerdict& v
     return beginClosing(slot, connection, dies ? CloseMode::reset : CloseMode::silent, connection.error);
   }
   const bool saidNothing = connection.bytesWritten == 0 && !connection.queue && !connection.sending;
-  if (saidNothing || ended || connection.readSide != ReadSide::open) {
+  // Who connected has nothing that the peer would have to hear.
+  if (!connection.hidden || saidNothing || ended || connection.readSide != ReadSide::open) {
     return beginClosing(slot, connection, CloseMode::normal, connection.error);
   }
   beginDraining(slot, connection, goodbyeMs);

@@ -80,7 +80,7 @@ export function handshakePlan(
 ): HandshakePlan | undefined {
   if (handshake === undefined) return undefined
   const scripts: CustomStep[] = []
-  const native: NativeStep[] = handshake.map((step, i) => {
+  const steps: NativeStep[] = handshake.map((step, i) => {
     checkPlace(handshake, i, side, hasTls)
     if (step instanceof HandshakeStep) return step.native
     scripts.push(step)
@@ -89,7 +89,7 @@ export function handshakePlan(
   const built = handshake.filter((step) => step instanceof HandshakeStep)
   const targets = handshake.map((step) => (step instanceof HandshakeStep ? step.target : undefined))
   return {
-    native: { steps: native, sessionSteps: built.flatMap((step) => step.sessionSteps), timeoutMs: handshakeTimeoutMs },
+    native: { steps, sessionSteps: built.flatMap((step) => step.sessionSteps), timeoutMs: handshakeTimeoutMs },
     scripts,
     useClock: (clock) => {
       for (const step of built) step.useClock(clock)
@@ -113,5 +113,7 @@ function checkPlace(
   if (kind === 'monitor' && before.some((each) => each !== 'monitor')) throw refuse('comes before all other steps')
   if (kind === 'sniff' && !hasTls) throw refuse('needs the option "tls"')
   if (kind === 'sniff' && i < list.length - 1) throw refuse('is the last step before TLS')
+  if ('byRule' in step.native && step.native.byRule && !before.includes('rules'))
+    throw refuse('needs rules() before it, because of "byRule"')
   if (kind === 'socks' && before.includes('sendProxy')) throw refuse('comes before sendProxy()')
 }

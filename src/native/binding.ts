@@ -74,15 +74,18 @@ export interface NativeRateGroupStats {
 export type NativeStep =
   | ({ kind: 'acceptProxy'; version1: boolean; version2: boolean } & NativeHeaderSources & NativeProxyLimits)
   | ({ kind: 'acceptNetscaler'; magic: number } & NativeHeaderSources)
-  | { kind: 'monitor'; networks: string[] | undefined; answer: 'plain' | 'http' | 'none' }
+  | { kind: 'monitor'; networks: NativeNetworks | undefined; answer: 'plain' | 'http' | 'none' }
   | { kind: 'sniff'; allowPlain: boolean; plainAfterMs: number }
   | { kind: 'script'; name: string; number: number; maxBytes: number }
   | ({ kind: 'socks' } & NativeSocksRequest)
   | { kind: 'sendProxy'; header: NativeProxySend }
   | { kind: 'rules'; rules: NativeRuleList; stage: 'socket' | 'session' | 'content' }
 
+/** Texts, or a set that may be exchanged. */
+export type NativeNetworks = string[] | NativeCidrSet
+
 interface NativeHeaderSources {
-  from: string[] | undefined
+  from: NativeNetworks | undefined
   byRule: boolean
 }
 
@@ -110,10 +113,15 @@ export interface NativeOpening {
 
 /** Everything of openings that is no connection. */
 export interface NativeOpenings {
-  /** What the failure of this number was; undefined when too many have followed. */
-  takeFailure(
-    number: number,
-  ): { reason: string; meaning: string; text: string; step: string; address: string; port: number } | undefined
+  /** What the failure of this number was; step and address are '' when too many have followed. */
+  takeFailure(number: number): {
+    reason: string
+    meaning: string
+    text: string
+    step: string
+    address: string
+    port: number
+  }
   reasons(): string[]
   /** Undefined for a network; otherwise which one may be meant, or ''. */
   checkNetwork(text: string): string | undefined
@@ -450,6 +458,8 @@ export interface NativeChannel {
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
   /** What a step has read; undefined when there was none. */
   proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
+  /** What rules have left; undefined when nothing. */
+  ruleMarks(slot: number, tag: number): { tags: string[]; variables: Record<string, string> } | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number
