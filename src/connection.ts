@@ -111,7 +111,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** @internal */ readonly channel: Channel
   /** @internal */ readonly slot: number
   /** @internal The slot's generation << 8. */ readonly tag: number
-  /** @internal */ readonly settings: ConnectionSettings
+  /** @internal */ settings: ConnectionSettings
   /** @internal */ handlers: ConnectionHandlers<never>
   /** @internal What reads in place of handlers. */ sink: unknown
   /** @internal Bytes handed over, modulo 2^32; with Channel.taken it gives what is queued. */ posted: number
@@ -511,6 +511,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     else this.handlers = handlers
     if (unread !== undefined && unread.length > 0 && (this.flags & closed) === 0) this.putBack(unread)
     this.resumeFor(pausedWithoutReader | pausedByQueue)
+  }
+
+  /** @internal Other handlers, those of `settings`, get every event from now on. */
+  useSettings(settings: ConnectionSettings): void {
+    this.settings = settings
+    const handlers = settings.handlers ?? noHandlers
+    if ((this.flags & filtered) !== 0) this.filters!.upper = handlers
+    else this.handlers = handlers
+  }
+
+  /** @internal Hands out bytes that former handlers had got, to those that stand there now. */
+  redeliver(bytes: Uint8Array): void {
+    if ((this.flags & (destroyed | closed)) !== 0) return
+    if (this.sink === undefined && this.hold === 0) this.upper.data?.(this as never, bytes)
+    else this.putBack(Buffer.from(bytes))
   }
 
   // ---- Filters

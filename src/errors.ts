@@ -181,11 +181,6 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
-  BAD_PROXY_HEADER: {
-    meaning: 'this is no PROXY header',
-    advice:
-      'The text says what is wrong, and `reason` how HAProxy calls it: `PRX_NOT_HDR`, `PRX_BAD_HDR`, `PRX_BAD_PROTO`.',
-  },
   PLAINTEXT_BEFORE_TLS: {
     meaning: 'plaintext came in before the handshake',
     advice:

@@ -83,6 +83,7 @@ export {
 export type { SharedBudget, SharedBudgetStats } from './rate-limit/shared-budget.js'
 export type { ConnectionReader } from './reader.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
+export { type FirstBytesRoute, Routes, type RouteTable, type RouteTarget, routes } from './routing/routes.js'
 export { Runtime, type RuntimeStats } from './runtime.js'
 export type { RuntimeOptions } from './runtime-options.js'
 export type {
@@ -123,5 +124,6 @@ export type {
 export type { PemOrDer } from './tls/parsers.js'
 export { createSelfSigned, type SelfSigned, type SelfSignedOptions } from './tls/self-signed.js'
 export { TlsSessions } from './tls/sessions.js'
+export { type SniEntry, SniPolicy, type SniPolicyOptions } from './tls/sni-policy.js'
 export { type TicketKeysOptions, TlsTicketKeys } from './tls/ticket-keys.js'
 export type { ConnectionWebStreams } from './web-streams.js'
