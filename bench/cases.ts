@@ -17,7 +17,7 @@ export type CaseKind =
 
 /**
  * Whom others are compared with: Node's own sockets; the C program that does no more than it has to; `'unlimited'`, the
- * same server without limits; other queues of bytes; two ends of a Unix socket in one process.
+ * same server without limits, `'no-steps'`, without steps before the session; other queues of bytes; two ends of a Unix socket in one process.
  */
 export type Yardstick =
   | 'node:net'
@@ -25,6 +25,7 @@ export type Yardstick =
   | 'node:tls'
   | 'c-openssl'
   | 'unlimited'
+  | 'no-steps'
   | 'Buffer.concat'
   | 'bl'
   | 'unix-pair'
@@ -49,7 +50,7 @@ interface RateTarget {
 }
 
 /** Which way of using sluice, or which part of it, a target is for. */
-export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'queue' | 'pair'
+export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair'
 
 /** A key of the certificate, as `createSelfSigned` makes them. */
 export type KeyType = 'RSA-2048' | 'P-256'
@@ -120,7 +121,7 @@ export const cases: readonly BenchCase[] = [
     bytes: 64,
     depth: 1,
     unit: 'CPU µs per connection',
-    targets: [],
+    targets: [{ via: 'handshake', against: 'no-steps', atMost: 1.05 }],
     quick: false,
   },
   {

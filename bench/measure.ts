@@ -132,10 +132,22 @@ async function load(
   }
   const { connections, bytes, depth } = bench
   const mode = modeOf[bench.kind as keyof typeof modeOf]
-  const { port, pid } = server
+  const { port, pid, preface } = server
   const { identity } = options
   const tls = identity && { ca: identity.cert, resumes: bench.tls?.resumes ?? false }
-  const result = await runLoad({ ...options, mode, port, server: pid, connections, bytes, depth, tls, onEdge, onOpen })
+  const result = await runLoad({
+    ...options,
+    mode,
+    port,
+    server: pid,
+    connections,
+    bytes,
+    depth,
+    preface,
+    tls,
+    onEdge,
+    onOpen,
+  })
   if (edges.length < 2) return result
   return { ...result, serverCpuNs: edges.at(-1)! - edges[0]! }
 }

@@ -32,6 +32,8 @@ export interface ChannelListener {
   readonly settings: ConnectionSettings
   accepted(connection: Connection): void
   failed(error: SluiceError): void
+  /** Whether anybody wants to know of failed handshakes. */
+  readonly hearsFailures: boolean
   /** Nobody was told of the connection. */
   handshakeFailed(error: SluiceError): void
 }
@@ -244,8 +246,11 @@ export class Channel {
         return
       }
       case eventOpeningFailed: {
+        // An error takes its time to make, and there may be a storm of them.
+        const listener = a === 0 ? undefined : this.listeners.get(b)
+        if (listener?.hearsFailures !== true && !this.openings.has(id)) return
         const error = this.openingError(id, tag, a)
-        if (a !== 0) this.listeners.get(b)?.handshakeFailed(error)
+        listener?.handshakeFailed(error)
         return
       }
     }
@@ -292,6 +297,8 @@ export class Channel {
         return
       case eventClosed:
         this.connections[connection.slot] = undefined
+        // Unless it is the steps that failed, which say more.
+        if (this.openings.size > 0 && (a & 0xff) !== records.errorOpening) this.dropSteps(connection)
         this.setPriority(connection.slot, 0)
         if (connection.referenced) this.drop()
         if (--this.connectionCount === 0) for (const resolve of this.emptied.splice(0)) resolve()
@@ -343,6 +350,14 @@ export class Channel {
     this.openings.delete(connection.slot)
     connection.data = run.connection.data
     run.end()
+  }
+
+  // It has ended while it was connecting.
+  private dropSteps({ slot, tag }: Connection): void {
+    const run = this.openings.get(slot)
+    if (run?.tag !== tag) return
+    this.openings.delete(slot)
+    run.end(new SluiceError('ABORTED', { phase: 'handshake' }))
   }
 
   private openingError(slot: number, tag: number, number: number, facts: { address?: string; port?: number } = {}) {

@@ -2,7 +2,7 @@ import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { ByteQueue } from './byte-queue/queue.js'
 import type { Channel } from './channel.js'
-import type { ConnectionState, ConnectionStats, ShutdownOutcome, TcpInfo } from './connection-facts.js'
+import type { ConnectionState, ConnectionStats, RuleMarks, ShutdownOutcome, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
 import { type ErrorFacts, type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import { type FileRange, FileSegment } from './file/segment.js'
@@ -87,6 +87,7 @@ interface Extras {
   tls?: TlsInfo
   rates?: OwnRates
   proxy?: ProxyHeader
+  marks?: RuleMarks
 }
 
 const extras = new WeakMap<object, Extras>()
@@ -790,6 +791,16 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     const header = this.channel.native.proxyHeader(this.slot, this.tag)
     if (header !== undefined) this.extras.proxy = new ProxyHeader(header)
     return this.extras.proxy
+  }
+
+  /** The tags and variables that rules have given it; undefined where they have left nothing. Source: HP-55. */
+  get marks(): RuleMarks | undefined {
+    if (this.settings.steps === undefined) return undefined
+    const known = extras.get(this)?.marks
+    if (known !== undefined) return known
+    const marks = this.channel.native.ruleMarks(this.slot, this.tag)
+    if (marks !== undefined) this.extras.marks = marks
+    return marks
   }
 
   /** Counters of this connection. */

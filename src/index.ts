@@ -5,7 +5,7 @@ export { ByteQueue, type QueueEnd, type SearchRange } from './byte-queue/queue.j
 export type { EndOfLine, EndOfLinePosition } from './byte-queue/search.js'
 export type { ConnectOptions } from './connect-options.js'
 export type { Connection } from './connection.js'
-export type { ConnectionState, ConnectionStats, ShutdownOutcome, TcpInfo } from './connection-facts.js'
+export type { ConnectionState, ConnectionStats, RuleMarks, ShutdownOutcome, TcpInfo } from './connection-facts.js'
 export { connect, listen, pair } from './default-runtime.js'
 export type { ConnectionDuplex } from './duplex.js'
 export { type EngineFeatures, type EngineInfo, type EngineName, engines } from './engines.js'
@@ -84,6 +84,40 @@ export type { SharedBudget, SharedBudgetStats } from './rate-limit/shared-budget
 export type { ConnectionReader } from './reader.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
 export { type FirstBytesRoute, Routes, type RouteTable, type RouteTarget, routes } from './routing/routes.js'
+export { type CidrEntry, type CidrMatch, CidrSet } from './rules/cidr-set.js'
+export type {
+  CounterChoice,
+  CounterComparison,
+  OneOrMany,
+  PortRange,
+  Rule,
+  RuleAction,
+  RuleBase,
+  RuleCondition,
+  RuleFact,
+  RuleNetworks,
+  RuleStage,
+} from './rules/rule.js'
+export { RuleList, type RuleListOptions } from './rules/rule-list.js'
+export { rules } from './rules/rules-step.js'
+export {
+  StickTable,
+  type StickTableOptions,
+  type StickTableStats,
+  type TableEntry,
+  type TableKey,
+  type TableKeyType,
+  TrackedKey,
+} from './rules/stick-table.js'
+export {
+  MemoryStickTablePeers,
+  type PeerAnswer,
+  type PeerChanges,
+  type PeerExchange,
+  type StickTablePeers,
+} from './rules/stick-table-peers.js'
+export type { TableCounter, TableCounters, TableRate, TableStore } from './rules/table-columns.js'
+export type { TableExchangeOptions, TableExchangeStats } from './rules/table-exchange.js'
 export { Runtime, type RuntimeStats } from './runtime.js'
 export type { RuntimeOptions } from './runtime-options.js'
 export type {

@@ -170,6 +170,11 @@ export class Listener implements ChannelListener, AsyncDisposable {
     process.emitWarning(error)
   }
 
+  /** @internal */
+  get hearsFailures(): boolean {
+    return this.settings.handlers?.handshakeError !== undefined
+  }
+
   /** @internal One handshake failed; `handshakeError` wants to know, nobody else. */
   handshakeFailed(error: SluiceError): void {
     this.settings.handlers?.handshakeError?.(error)

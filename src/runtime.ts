@@ -136,6 +136,7 @@ export class Runtime implements Clock, AsyncDisposable {
     if (routed !== undefined) settings.router = new Router(routed.target, routed.byName, settings)
     if (tls !== undefined) settings.layered = true
     if (plan !== undefined) settings.steps = plan.scripts
+    plan?.useClock(this.channels[0]!)
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, settings.handlers === undefined),

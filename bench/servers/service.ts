@@ -10,6 +10,8 @@ export interface ServerOptions {
   readonly via: 'handlers' | 'duplex'
   /** Limits are there, and never reached. */
   readonly limited: boolean
+  /** Connections begin with a PROXY header, and are asked about by rules. */
+  readonly opening: boolean
   /** PEM; undefined for plain TCP. */
   readonly identity?: { readonly cert: Buffer; readonly key: Buffer }
 }
@@ -28,6 +30,7 @@ export function serverOptions(): ServerOptions {
     handshakeThreads: Number(option('handshake-threads', '0')),
     via: option('via', 'handlers') as ServerOptions['via'],
     limited: option('limits', 'none') === 'unreached',
+    opening: option('handshake', 'none') === 'proxy',
     identity: args.includes('--cert')
       ? { cert: readFileSync(option('cert', '')), key: readFileSync(option('key', '')) }
       : undefined,

@@ -1,6 +1,7 @@
 // sluice itself, by handlers or under Node's streams.
 import type { Duplex } from 'node:stream'
 import {
+  acceptProxy,
   type Connection,
   type ConnectionHandlers,
   type ConnectionOptions,
@@ -8,13 +9,16 @@ import {
   type FilterFunction,
   RateLimit,
   RateLimitGroup,
+  RuleList,
   Runtime,
+  rules,
+  StickTable,
 } from 'sluice'
 import { chargenChunk } from '../chargen.js'
 import { maskInPlace, maskTransform } from './mask.js'
 import { announce, answerShares, serverOptions, sharedRate } from './service.js'
 
-const { service, engine, threads, handshakeThreads, via, limited, identity: tls } = serverOptions()
+const { service, engine, threads, handshakeThreads, via, limited, opening, identity: tls } = serverOptions()
 const chunk = chargenChunk()
 
 const echo: ConnectionHandlers = {
@@ -97,11 +101,28 @@ const mask: FilterFunction = (source, destination, limitBytes) => {
 }
 const masked: Filter = { input: mask, output: mask }
 
+// As one would have them in front of a service: who is banned, who does too much, and who is known.
+function clients(): RuleList {
+  const table = new StickTable({
+    size: 10_000,
+    expireMs: 60_000,
+    store: { connCurrent: true, connRate: { periodMs: 10_000 } },
+  })
+  return new RuleList([
+    { action: 'reject', when: { source: ['203.0.113.0/24', '198.51.100.0/24', '2001:db8::/32'] } },
+    { action: 'track', table },
+    { action: 'reject', when: { counter: 'connCurrent', above: 1_000_000 } },
+    { stage: 'session', action: 'reject', when: { source: ['203.0.113.0/24', '10.99.0.0/16'] } },
+    { stage: 'session', action: 'tag', tag: 'known', when: { source: '192.0.2.0/24' } },
+  ])
+}
+
 async function main(): Promise<void> {
   const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
   const filters = service === 'mask' && via === 'handlers' ? () => masked : undefined
-  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, ...limits() }
+  const handshake = opening ? [rules(clients()), acceptProxy()] : undefined
+  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, handshake, ...limits() }
   const listener = await runtime.listen(options, handlers)
   announce((listener.address as { port: number }).port)
 }

@@ -4,11 +4,14 @@
 #include <cerrno>
 
 #include "binding/channel.h"
+#include "binding/cidr_sets.h"
 #include "binding/gates.h"
 #include "binding/opening_values.h"
 #include "binding/proxy_values.h"
 #include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
+#include "binding/rule_lists.h"
+#include "binding/stick_tables.h"
 #include "binding/tls_binding.h"
 #include "binding/tls_values.h"
 #include "binding/values.h"
@@ -142,6 +145,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("tls", tlsBinding(env));
   exports.Set("opening", values::openingBinding(env));
   exports.Set("proxy", values::proxyBinding(env));
+  exports.Set("cidrSets", cidr_sets::binding(env));
+  exports.Set("stickTables", stick_tables::binding(env));
+  exports.Set("ruleLists", rule_lists::binding(env));
   return exports;
 }
 

@@ -45,6 +45,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::tcpInfo>("tcpInfo"),
                          InstanceMethod<&Channel::endpoints>("endpoints"),
                          InstanceMethod<&Channel::proxyHeader>("proxyHeader"),
+                         InstanceMethod<&Channel::ruleMarks>("ruleMarks"),
                          InstanceMethod<&Channel::connectionStats>("connectionStats"),
                          InstanceMethod<&Channel::stats>("stats"),
                          InstanceMethod<&Channel::nowMs>("nowMs"),
@@ -525,6 +526,21 @@ Napi::Value Channel::proxyHeader(const Napi::CallbackInfo& info) {
     header = *connection->opening->claimed();
   });
   return header ? values::proxyHeader(info.Env(), *header) : info.Env().Undefined();
+}
+
+Napi::Value Channel::ruleMarks(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  bool found = false;
+  std::vector<std::string> tags;
+  std::vector<std::pair<std::string, std::string>> variables;
+  onLoop([&](Network& network, Loop&) {
+    const Connection* connection = network.find(target.slot, target.tag);
+    if (connection == nullptr || !connection->opening || !connection->opening->marks) return;
+    found = true;
+    tags = connection->opening->marks->tags();
+    variables = connection->opening->marks->variables();
+  });
+  return found ? values::ruleMarks(info.Env(), tags, variables) : info.Env().Undefined();
 }
 
 Napi::Value Channel::connectionStats(const Napi::CallbackInfo& info) {

@@ -45,6 +45,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value tcpInfo(const Napi::CallbackInfo& info);
   Napi::Value endpoints(const Napi::CallbackInfo& info);
   Napi::Value proxyHeader(const Napi::CallbackInfo& info);
+  Napi::Value ruleMarks(const Napi::CallbackInfo& info);
   Napi::Value connectionStats(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   Napi::Value nowMs(const Napi::CallbackInfo& info);

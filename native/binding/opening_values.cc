@@ -1,7 +1,10 @@
 #include "binding/opening_values.h"
 
 #include "binding/proxy_values.h"
+#include "binding/rule_lists.h"
+#include "binding/tls_handles.h"
 #include "binding/values.h"
+#include "net/opening_rules.h"
 #include "net/opening_steps.h"
 #include "rules/cidr_set.h"
 
@@ -17,6 +20,7 @@ Napi::String string(Napi::Env env, std::string_view text) {
 
 // Null for none.
 opening_steps::Networks networks(const Napi::Value& value) {
+  if (auto shared = handleOf<SharedCidrSet>(value)) return shared;
   if (!value.IsArray()) return nullptr;
   const auto list = value.As<Napi::Array>();
   std::vector<CidrSet::Entry> entries;
@@ -26,7 +30,8 @@ opening_steps::Networks networks(const Napi::Value& value) {
     const std::string text = item.IsString() ? item.As<Napi::String>().Utf8Value() : "";
     if (parseNetwork(text, entry.network) == NetworkTextError::none) entries.push_back(entry);
   }
-  return std::make_shared<const CidrSet>(std::move(entries), std::vector<std::string>{""});
+  return std::make_shared<SharedCidrSet>(
+      std::make_shared<const CidrSet>(std::move(entries), std::vector<std::string>{""}));
 }
 
 opening_steps::HeaderSources sources(const Napi::Object& step) {
@@ -66,6 +71,12 @@ Kind stepKind(const Napi::Object& step) {
     return opening_steps::script({text(step, "name"), number(step, "number"), number(step, "maxBytes")});
   }
   if (kind == "socks") return opening_steps::socks(socksRequest(step));
+  if (kind == "rules") {
+    constexpr std::string_view stages[] = {"socket", "session", "content"};
+    for (size_t i = 0; i < std::size(stages); i++)
+      if (auto list = rule_lists::readList(step.Get("rules")); list && text(step, "stage") == stages[i])
+        return opening_steps::rules(static_cast<RuleStage>(i), std::move(list));
+  }
   if (kind == "sendProxy") return opening_steps::sendProxy(proxySend(step.Get("header").As<Napi::Object>()));
   return nullptr;
 }
@@ -82,12 +93,15 @@ std::vector<Kind> stepKinds(const Napi::Value& value) {
   return kinds;
 }
 
-// (number of the failure, as an event or error carries it): what it was, or undefined when so many have followed that it is
-// forgotten.
+// (number of the failure, as an event or error carries it): what it was. When so many have followed that details are
+// forgotten, `step` and `address` are ''.
 Napi::Value takeFailure(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   OpeningReport report;
-  if (!OpeningFailures::shared().take(info[0].As<Napi::Number>().Int32Value(), report)) return env.Undefined();
+  const int32_t number = info[0].As<Napi::Number>().Int32Value();
+  if (!OpeningFailures::shared().take(number & OpeningFailures::maxNumber, report)) {
+    report.failure = static_cast<OpeningFailure>(number >> 24);
+  }
   auto result = Napi::Object::New(env);
   result.Set("reason", string(env, openingReason(report.failure)));
   result.Set("meaning", string(env, openingText(report.failure)));
@@ -143,6 +157,18 @@ Napi::Object openingCounts(Napi::Env env, const OpeningCounts& counts) {
     const std::string_view reason = openingReason(static_cast<OpeningFailure>(i));
     result.Set(std::string(reason), static_cast<double>(counts[i]));
   }
+  return result;
+}
+
+Napi::Object ruleMarks(Napi::Env env, const std::vector<std::string>& tags,
+                       const std::vector<std::pair<std::string, std::string>>& variables) {
+  auto result = Napi::Object::New(env);
+  auto list = Napi::Array::New(env, tags.size());
+  for (uint32_t i = 0; i < tags.size(); i++) list.Set(i, tags[i]);
+  auto map = Napi::Object::New(env);
+  for (const auto& [name, value] : variables) map.Set(name, value);
+  result.Set("tags", list);
+  result.Set("variables", map);
   return result;
 }
 

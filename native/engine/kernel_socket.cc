@@ -111,6 +111,7 @@ OptionRow rowOf(SocketOption option, [[maybe_unused]] bool listener) {
     case SocketOption::sendBufferBytes: return SLUICE_SOCKET_OPTION(SO_SNDBUF);
     case SocketOption::receiveBufferBytes: return SLUICE_SOCKET_OPTION(SO_RCVBUF);
     case SocketOption::typeOfService: return {IPPROTO_IP, IP_TOS, Unit::number, "setsockopt IP_TOS"};
+    case SocketOption::hopLimit: return {IPPROTO_IP, IP_TTL, Unit::number, "setsockopt IP_TTL"};
 #ifdef __linux__
     case SocketOption::userTimeoutMs: return SLUICE_TCP_OPTION(TCP_USER_TIMEOUT, number);
     case SocketOption::quickAck: return SLUICE_TCP_OPTION(TCP_QUICKACK, number);
@@ -160,6 +161,11 @@ Result<void> applyOption(int fd, int family, const SocketOptionValue& value, boo
     // A dual-stack socket may carry IPv4 as well; one that cannot refuses the second call, which harms nobody.
     auto set = setInt(fd, IPPROTO_IPV6, IPV6_TCLASS, number, "setsockopt IPV6_TCLASS");
     if (set) (void)setInt(fd, IPPROTO_IP, IP_TOS, number, row.syscall);
+    return set;
+  }
+  if (value.option == SocketOption::hopLimit && family == AF_INET6) {
+    auto set = setInt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, number, "setsockopt IPV6_UNICAST_HOPS");
+    if (set) (void)setInt(fd, IPPROTO_IP, IP_TTL, number, row.syscall);
     return set;
   }
   return setInt(fd, row.level, row.name, number, row.syscall);

@@ -34,6 +34,7 @@ struct StepVerdict {
   Kind kind = Kind::needMore;
   OpeningEnd end = OpeningEnd::drain;  // failed, over
   OpeningFailure failure{};            // failed; over: by what it is counted
+  uint8_t resetTtl = 0;                // silent: RST that dies after so many hops; 0: nothing where the system can
   uint32_t delayMs = 0;                // needMore, suspended: resumed() is due after so long; 0: no such time
   size_t consumed = 0;                 // needMore, done
   std::string_view text{};             // failed: what was wrong, a static string; may be empty

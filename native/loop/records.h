@@ -29,7 +29,7 @@ enum class EventType : uint8_t {
   // Of openings; the connection need not be known otherwise.
   stepBegins = 24,  // id: slot, a: listener key, 0 for connect(), b: number of a step of JavaScript's
   stepBytes,        // id: slot, a: offset in the slab, b: length; for that step, which answers with stepAnswer
-  openingFailed,  // id: slot, a: number of the failure (OpeningFailures) or 0, b: listener key; no `opened` follows
+  openingFailed,  // id: slot, a: number (OpeningFailures) | OpeningFailure << 24, or 0, b: listener key; no `opened`
 };
 
 /// JavaScript to native.

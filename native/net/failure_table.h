@@ -17,10 +17,12 @@ class FailureTable {
     return *failures;
   }
 
-  /// Returns its number, above 0.
+  static constexpr int32_t maxNumber = 0xffffff;
+
+  /// Returns its number, 1 to maxNumber.
   int32_t put(Report report) {
     std::lock_guard lock(mutex_);
-    next_ = next_ == INT32_MAX ? 1 : next_ + 1;
+    next_ = next_ == maxNumber ? 1 : next_ + 1;
     Entry& entry = entries_[static_cast<size_t>(next_) % entries_.size()];
     entry.number = next_;
     entry.report = std::move(report);

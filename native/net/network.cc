@@ -234,7 +234,10 @@ void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, co
     connection.timers.reset();
   }
   dropStaged(connection);
-  if (connection.opening) dropOpening(connection);
+  if (connection.opening) {
+    endMarks(connection);
+    dropOpening(connection);
+  }
   if (connection.tls) leaveHandshake(connection);
   dropLimit(connection);
   closeSocket(slot, mode);

@@ -220,6 +220,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void waitForSent(Slot slot, Connection& connection, size_t left);
   void onStepAnswer(Slot slot, Connection& connection, const OpRecord& op);
   void boundHeld(Slot slot, Connection& connection);
+  void stopReading(Slot slot, Connection& connection);
   void resumeOpening(Slot slot, Connection& connection);
   void serveOpening(Slot slot, Connection& connection);
   void runOpening(Slot slot, Connection& connection, std::span<const uint8_t> fresh, uint32_t slabOffset = noOffset,
@@ -232,10 +233,11 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void finishOpening(Slot slot, Connection& connection, std::span<const uint8_t> rest, uint32_t slabOffset);
   void deliverHeld(Slot slot, Connection& connection);
   void listOpening(Slot slot, Connection& connection);
-  void failOpening(Slot slot, Connection& connection, OpeningFailure failure, std::string_view text,
-                   OpeningEnd end);
+  void failOpening(Slot slot, Connection& connection, const StepVerdict& verdict);
   void finishMonitor(Slot slot, Connection& connection, const StepVerdict& verdict);
-  void endOpening(Slot slot, Connection& connection, OpeningEnd end);
+  void endOpening(Slot slot, Connection& connection, const StepVerdict& verdict);
+  void countForRules(Connection& connection);
+  void endMarks(Connection& connection);
   void dropOpening(Connection& connection);
 
   void encryptStaged(Slot slot, Connection& connection);

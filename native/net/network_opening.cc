@@ -18,6 +18,8 @@ constexpr size_t maxHeldBytes = 64 * 1024;
 constexpr size_t sessionBytes = 16 * 1024;
 // After an answer the peer is read and dropped for so long, so that the answer survives (HP-18, HP-21).
 constexpr uint32_t goodbyeMs = 1000;
+// How often rules' counters are told of bytes; quiet connections are looked at less and less often.
+constexpr uint32_t countEveryMs = 1000, maxCountEveryMs = 8000;
 }  // namespace
 
 Opening::Opening(Network& network, Slot slot, std::shared_ptr<const OpeningPlan> plan)
@@ -48,9 +50,40 @@ const SocketAddress& Opening::destination() {
 
 TimeMs Opening::nowMs() const { return network_.loop_.nowMs(); }
 
+const TlsSession* Opening::session() const {
+  const Connection& connection = network_.at(slot_);
+  const bool isDone = connection.tls && connection.tls->phase() == TlsLayer::Phase::open;
+  return isDone ? &connection.tls->session() : nullptr;
+}
+
+// Whether the system takes them is its affair: marks need privileges, and ends of pairs have no options.
+void Opening::applyMarks() {
+  if (!marks || !(marks->typeOfService || marks->mark) || network_.at(slot_).local) return;
+  const auto set = [this](SocketOption option, std::optional<uint32_t>& value) {
+    if (value) (void)network_.engine_.setOption(slot_, {option, static_cast<int32_t>(*value), ""});
+    value.reset();
+  };
+  set(SocketOption::typeOfService, marks->typeOfService);
+  set(SocketOption::mark, marks->mark);
+}
+
+bool Opening::countBytes(uint64_t bytesRead, uint64_t bytesWritten) {
+  const uint64_t in = bytesRead - bytesReadTold_, out = bytesWritten - bytesWrittenTold_;
+  if (in == 0 && out == 0) return false;
+  bytesReadTold_ = bytesRead;
+  bytesWrittenTold_ = bytesWritten;
+  marks->addBytes(in, out, network_.engine_.nowMs());
+  return true;
+}
+
 bool Opening::askScript(uint32_t script, bool first, std::span<const uint8_t> bytes) {
   roomless = !network_.askScript(slot_, script, first, bytes);
   return !roomless;
+}
+
+// Their tags and variables may still be asked for; what they count does not go on.
+void Opening::endMarks() {
+  for (int place = 0; place < ConnectionMarks::maxTracked; place++) marks->tracked(place) = TrackedEntry();
 }
 
 void Opening::forget() {
@@ -96,8 +129,13 @@ void Network::onOpeningData(Slot slot, Connection& connection, const Completion&
 }
 
 void Network::boundHeld(Slot slot, Connection& connection) {
+  const Opening& opening = *connection.opening;
+  if (opening.held.size() >= maxHeldBytes) stopReading(slot, connection);
+}
+
+void Network::stopReading(Slot slot, Connection& connection) {
   Opening& opening = *connection.opening;
-  if (opening.held.size() < maxHeldBytes || opening.full) return;
+  if (opening.full) return;
   opening.full = true;
   connection.pauses |= pausedByLayer;
   connection.securing = false;
@@ -106,8 +144,10 @@ void Network::boundHeld(Slot slot, Connection& connection) {
 
 // The time of a step's verdict is over, or JavaScript has answered, or there is room for it to be asked.
 void Network::resumeOpening(Slot slot, Connection& connection) {
-  if (!isOpening(connection) || connection.state != ConnectionState::open) return;
+  if (!connection.opening || !connection.live()) return;
   Opening& opening = *connection.opening;
+  if (opening.stage() == Opening::Stage::over) return countForRules(connection);
+  if (!isOpening(connection) || connection.state != ConnectionState::open) return;
   if (opening.pending || !opening.step) return;
   opening.suspended = false;
   runOpening(slot, connection, {}, 0, true);
@@ -158,7 +198,7 @@ void Network::runOpening(Slot slot, Connection& connection, std::span<const uint
     resumes = false;
     if (!opening.output.empty() && !sendOpening(slot, connection)) return;
     using enum StepVerdict::Kind;
-    if (verdict.kind == failed) return failOpening(slot, connection, verdict.failure, verdict.text, verdict.end);
+    if (verdict.kind == failed) return failOpening(slot, connection, verdict);
     if (verdict.kind == over) return finishMonitor(slot, connection, verdict);
     if (verdict.kind == done && (connection.queue || connection.sending)) {
       opening.pending = verdict;
@@ -175,12 +215,17 @@ void Network::runOpening(Slot slot, Connection& connection, std::span<const uint
     }
     opening.suspended = verdict.kind == suspended;
     if (verdict.delayMs != 0) loop_.arm(opening.timer, loop_.nowMs() + verdict.delayMs);
+    // A tarpit: the peer's window fills.
+    if (opening.suspended && verdict.delayMs != 0) stopReading(slot, connection);
     if (opening.roomless) listOpening(slot, connection);
     break;
   }
   if (inSlab) opening.held.assign(rest.begin(), rest.end());
   else opening.held.erase(opening.held.begin(), opening.held.end() - static_cast<std::ptrdiff_t>(rest.size()));
   boundHeld(slot, connection);
+  // What came with the last message of the handshake, or was too much before.
+  if (connection.tls && !opening.suspended && connection.tls->session().hasPlaintext())
+    deliverLater(slot, connection);
 }
 
 // Calls the step whose turn it is, and says for it what it need not say itself.
@@ -301,6 +346,7 @@ void Network::finishOpening(Slot slot, Connection& connection, std::span<const u
   loop_.memory().taken[slot] = 0;  // what steps have sent is not the session's
   if (connection.timers) settleTimers(slot, connection);
   opening.moveTo(Opening::Stage::delivering);
+  if (opening.marks) opening.marks->countSession(loop_.nowMs());
   if (connection.hidden) {
     connection.hidden = false;
     emit(EventType::opened, slot, connection, static_cast<int32_t>(connection.listenerKey));
@@ -334,6 +380,7 @@ void Network::deliverHeld(Slot slot, Connection& connection) {
   connection.pauses &= static_cast<uint16_t>(~pausedByLayer);
   const bool ended = opening.peerEnded;
   dropOpening(connection);
+  if (connection.opening) countForRules(connection);
   receive(slot, connection.reading());
   if (connection.tls) return afterSecured(slot, connection);
   if (ended) return onPlainEnded(slot, connection);
@@ -365,33 +412,37 @@ void Network::onOpeningFailed(Slot slot, Connection& connection, bool sending) {
   const OpeningFailure failure = step == nullptr ? OpeningFailure::stepAbort
                                  : sending       ? step->sendFailed()
                                                  : step->aborted();
-  failOpening(slot, connection, failure, {}, OpeningEnd::drain);
+  failOpening(slot, connection, StepVerdict::failed(failure));
 }
 
 void Network::onOpeningTimeout(Slot slot, Connection& connection) {
   const OpeningStep* step = connection.opening->step.get();
-  failOpening(slot, connection, step == nullptr ? OpeningFailure::stepTimeout : step->timedOut(), {},
-              OpeningEnd::drain);
+  failOpening(slot, connection,
+              StepVerdict::failed(step == nullptr ? OpeningFailure::stepTimeout : step->timedOut()));
 }
 
-void Network::failOpening(Slot slot, Connection& connection, OpeningFailure failure, std::string_view text,
-                          OpeningEnd end) {
+void Network::failOpening(Slot slot, Connection& connection, const StepVerdict& verdict) {
   if (!connection.live() || !isOpening(connection)) return;
   Opening& opening = *connection.opening;
   OpeningReport report;
-  report.failure = failure;
-  report.text = text;
+  report.failure = verdict.failure;
+  report.text = verdict.text;
   if (opening.index < opening.steps().size()) report.step = opening.steps()[opening.index]->name();
   report.remoteAddress = opening.source().host();
   report.remotePort = opening.source().port();
-  const int32_t number = OpeningFailures::shared().put(std::move(report));
+  // What it was is told even if so many follow that the rest is forgotten.
+  const int32_t number = OpeningFailures::shared().put(std::move(report)) | static_cast<int32_t>(verdict.failure)
+                                                                                << 24;
   connection.error = {ErrorCode::opening, number, ""};
+  const bool byRule =
+      verdict.failure == OpeningFailure::ruleReject || verdict.failure == OpeningFailure::ruleSilentDrop;
+  if (opening.marks && !byRule) opening.marks->countGlitches(1, loop_.nowMs());
   if (connection.hidden) {
-    if (Listener* listener = listenerOf(connection)) listener->countOpening(failure);
+    if (Listener* listener = listenerOf(connection)) listener->countOpening(verdict.failure);
     loop_.emit(EventType::openingFailed, connection.tag, slot, number,
                static_cast<int32_t>(connection.listenerKey));
   }
-  endOpening(slot, connection, end);
+  endOpening(slot, connection, verdict);
 }
 
 // Answered, and no session comes of it: it counts as none (HP-18).
@@ -400,17 +451,22 @@ void Network::finishMonitor(Slot slot, Connection& connection, const StepVerdict
     listener->accepted--;
     listener->countOpening(verdict.failure);
   }
-  endOpening(slot, connection, verdict.end);
+  endOpening(slot, connection, verdict);
 }
 
-void Network::endOpening(Slot slot, Connection& connection, OpeningEnd end) {
+void Network::endOpening(Slot slot, Connection& connection, const StepVerdict& verdict) {
   const bool ended = connection.opening->peerEnded;
   dropOpening(connection);
   connection.securing = false;
-  if (end == OpeningEnd::reset) return beginClosing(slot, connection, CloseMode::reset, connection.error);
-  if (end == OpeningEnd::silent) return beginClosing(slot, connection, CloseMode::silent, connection.error);
+  if (verdict.end == OpeningEnd::reset) return beginClosing(slot, connection, CloseMode::reset, connection.error);
+  if (verdict.end == OpeningEnd::silent) {
+    const bool dies = verdict.resetTtl != 0 && !connection.local;
+    if (dies) (void)engine_.setOption(slot, {SocketOption::hopLimit, verdict.resetTtl, ""});
+    return beginClosing(slot, connection, dies ? CloseMode::reset : CloseMode::silent, connection.error);
+  }
   const bool saidNothing = connection.bytesWritten == 0 && !connection.queue && !connection.sending;
-  if (saidNothing || ended || connection.readSide != ReadSide::open) {
+  // Who connected has nothing that the peer would have to hear.
+  if (!connection.hidden || saidNothing || ended || connection.readSide != ReadSide::open) {
     return beginClosing(slot, connection, CloseMode::normal, connection.error);
   }
   beginDraining(slot, connection, goodbyeMs);
@@ -424,6 +480,24 @@ void Network::dropOpening(Connection& connection) {
   connection.layered = connection.tls != nullptr;
   if (opening.isForgettable()) connection.opening.reset();
   else opening.forget();
+}
+
+// Rules may count bytes; those of the last second are told together, so that no byte costs anything for it.
+void Network::countForRules(Connection& connection) {
+  Opening& opening = *connection.opening;
+  if (!opening.marks || !opening.marks->countsBytes()) return;
+  const bool any = opening.countBytes(connection.bytesRead, connection.bytesWritten);
+  opening.countDelayMs = any ? countEveryMs : std::clamp(opening.countDelayMs * 2, countEveryMs, maxCountEveryMs);
+  loop_.arm(opening.timer, loop_.nowMs() + opening.countDelayMs);
+}
+
+// It ends, for the tables of rules as well.
+void Network::endMarks(Connection& connection) {
+  Opening& opening = *connection.opening;
+  loop_.cancel(opening.timer);
+  if (!opening.marks) return;
+  if (opening.marks->countsBytes()) opening.countBytes(connection.bytesRead, connection.bytesWritten);
+  opening.endMarks();
 }
 
 }  // namespace sluice

@@ -461,6 +461,9 @@ void Network::failSecure(Slot slot, Connection& connection, TlsError error) {
   }
   connection.securing = false;
   leaveHandshake(connection);
+  if (handshake && connection.opening && connection.opening->marks) {
+    connection.opening->marks->countGlitches(1, loop_.nowMs());
+  }
   const bool server = layer.config().context->role() == TlsRole::server;
   if (!handshake || !server || offloaded || connection.readSide != ReadSide::open) {
     return beginClosing(slot, connection, CloseMode::normal, connection.error);

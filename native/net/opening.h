@@ -13,10 +13,12 @@
 #include "handshake/proxy_header.h"
 #include "net/failure_table.h"
 #include "net/tls_config.h"
+#include "rules/connection_marks.h"
 
 namespace sluice {
 
 class Network;
+class TlsSession;
 
 /// What stands between accept and session, or between connect and session: steps, in order. Shared by all loops of a
 /// listener and by its connections; immutable.
@@ -90,7 +92,14 @@ class Opening final : public OpeningContext {
   /// Keeps what it has found out and nothing else.
   void forget();
   /// Nothing is left that is of interest once the session runs.
-  bool isForgettable() const { return claimed_ == nullptr; }
+  bool isForgettable() const { return claimed_ == nullptr && marks == nullptr; }
+  /// Of TLS that is done; null where there is none.
+  const TlsSession* session() const;
+  /// Sets what rules want of the socket.
+  void applyMarks();
+  /// Tells rules' counters of bytes since the last time. Whether there were any.
+  bool countBytes(uint64_t bytesRead, uint64_t bytesWritten);
+  void endMarks();
 
   /// The step whose turn it is, and how far it is.
   size_t index = 0;
@@ -98,6 +107,7 @@ class Opening final : public OpeningContext {
   std::unique_ptr<OpeningStep> step;
   /// Its verdict, while what it sent is still to leave.
   std::optional<StepVerdict> pending;
+  uint32_t countDelayMs = 0;
   bool suspended = false;
   bool peerEnded = false;
   bool full = false;            // reading has stopped until the step goes on
@@ -106,8 +116,9 @@ class Opening final : public OpeningContext {
   std::vector<uint8_t> held;    // has come, and no step has taken it
   std::vector<uint8_t> output;  // of the step that is being called
   std::optional<ScriptAnswer> answer;
-  Timer timer;                           // of the last verdict
-  std::shared_ptr<const TlsConfig> tls;  // what follows the first steps on accepted connections
+  std::unique_ptr<ConnectionMarks> marks;  // what rules have left; conn_cur falls with them
+  Timer timer;                             // of the last verdict; later, of counting bytes
+  std::shared_ptr<const TlsConfig> tls;    // what follows the first steps on accepted connections
 
  private:
   struct Addresses {
@@ -122,6 +133,7 @@ class Opening final : public OpeningContext {
   std::unique_ptr<Addresses> addresses_;
   std::unique_ptr<ProxyHeader> claimed_;
   Stage stage_ = Stage::before;
+  uint64_t bytesReadTold_ = 0, bytesWrittenTold_ = 0;
   bool proxyExpected_ = false, plaintext_ = false;
 };
 

@@ -32,7 +32,7 @@ class KindOf : public OpeningStepKind {
 
 bool isWanted(const HeaderSources& sources, OpeningContext& context) {
   if (sources.byRule) return context.proxyExpected();
-  return !sources.from || sources.from->find(context.source()) != nullptr;
+  return !sources.from || sources.from->get()->find(context.source()) != nullptr;
 }
 
 template <class Step, class Options>
@@ -124,7 +124,7 @@ class MonitorKind final : public KindOf<MonitorStep, MonitorOptions> {
  public:
   using KindOf::KindOf;
   bool wanted(OpeningContext& context) const override {
-    return !options_.networks || options_.networks->find(context.source()) != nullptr;
+    return !options_.networks || options_.networks->get()->find(context.source()) != nullptr;
   }
 };
 

@@ -11,13 +11,13 @@
 
 namespace sluice {
 
-class CidrSet;
+class SharedCidrSet;
 
 /// The steps there are, as listeners and connects have them in their lists.
 namespace opening_steps {
 
 using Kind = std::unique_ptr<OpeningStepKind>;
-using Networks = std::shared_ptr<const CidrSet>;
+using Networks = std::shared_ptr<const SharedCidrSet>;
 
 /// From whom a header is to come. It is never guessed whether one does (HP-30).
 struct HeaderSources {

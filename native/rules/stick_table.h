@@ -138,15 +138,18 @@ class StickTable : public std::enable_shared_from_this<StickTable> {
 
   // ---- Bytes: snapshots, and what tables of one name on several machines tell each other (rules/table_codec.h).
 
-  /// All entries but conn_cur. `wallMs` is the time of day, by which restore() knows how long it lay about.
-  std::vector<uint8_t> snapshot(TimeMs now, uint64_t wallMs) const;
+  /// All entries but conn_cur. `wallMs` is the time of day, by which restore() knows how long it lay about; `note` is
+  /// the caller's.
+  std::vector<uint8_t> snapshot(TimeMs now, uint64_t wallMs, std::string_view note = {}) const;
   /// Takes over entries of a snapshot that are not there yet, with what both sides hold; what has expired meanwhile is
   /// left out. How many were taken; invalidArgument when it is damaged, notSupported when it is of a later version or
   /// another kind of key. Nothing is changed then.
-  Result<uint32_t> restore(std::span<const uint8_t> bytes, TimeMs now, uint64_t wallMs);
+  Result<uint32_t> restore(std::span<const uint8_t> bytes, TimeMs now, uint64_t wallMs, std::string* note = nullptr);
 
   /// From now on it remembers what changes, for takeChanges().
   void startExchange();
+  /// And no longer.
+  void stopExchange();
   /// What has happened here, and not by applyChanges(), since the last call, as increments: at most about `maxBytes`. Empty
   /// when nothing has.
   std::vector<uint8_t> takeChanges(size_t maxBytes);

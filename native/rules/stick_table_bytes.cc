@@ -29,7 +29,7 @@ Error damaged() { return {ErrorCode::invalidArgument, 0, ""}; }
 
 }  // namespace
 
-std::vector<uint8_t> StickTable::snapshot(TimeMs now, uint64_t wallMs) const {
+std::vector<uint8_t> StickTable::snapshot(TimeMs now, uint64_t wallMs, std::string_view note) const {
   now = fromUser(now);
   TableWriter records;
   uint64_t count = 0;
@@ -58,16 +58,20 @@ std::vector<uint8_t> StickTable::snapshot(TimeMs now, uint64_t wallMs) const {
   }
   TableWriter writer(TableBytesKind::snapshot, config_);
   writer.number(wallMs);
+  writer.text(note);
   writer.number(count);
   writer.append(records.bytes());
   return writer.finish();
 }
 
-Result<uint32_t> StickTable::restore(std::span<const uint8_t> bytes, TimeMs now, uint64_t wallMs) {
+Result<uint32_t> StickTable::restore(std::span<const uint8_t> bytes, TimeMs now, uint64_t wallMs,
+                                     std::string* note) {
   now = fromUser(now);
   auto reader = TableReader::open(TableBytesKind::snapshot, config_, bytes);
   if (!reader) return reader.error();
-  const uint64_t savedMs = reader->number(), count = reader->number();
+  const uint64_t savedMs = reader->number();
+  const std::string_view noted = reader->text();
+  const uint64_t count = reader->number();
   // A clock that was set back meanwhile says nothing.
   const uint64_t awayMs = wallMs - std::min(wallMs, savedMs);
   std::vector<Saved> all;
@@ -83,6 +87,7 @@ Result<uint32_t> StickTable::restore(std::span<const uint8_t> bytes, TimeMs now,
     if (config_.expireMs == 0 || saved.idleMs < config_.expireMs) all.push_back(std::move(saved));
   }
   if (reader->failed() || !reader->atEnd()) return damaged();
+  if (note) *note = noted;
 
   // The newest are kept where there are too many, and those come last that are to be purged last.
   std::stable_sort(all.begin(), all.end(), [](const Saved& a, const Saved& b) { return a.idleMs < b.idleMs; });
@@ -127,6 +132,15 @@ void StickTable::startExchange() {
   exchanging_ = true;
 }
 
+void StickTable::stopExchange() {
+  exchanging_ = false;
+  for (const auto& shard : shards_) {
+    std::lock_guard lock(shard->mutex);
+    shard->exchanging = false;
+    shard->dropChanges();
+  }
+}
+
 std::vector<uint8_t> StickTable::takeChanges(size_t maxBytes) {
   TableWriter records;
   uint64_t count = 0;
@@ -140,7 +154,7 @@ std::vector<uint8_t> StickTable::takeChanges(size_t maxBytes) {
   }
   for (const auto& shard : shards_) {
     std::lock_guard lock(shard->mutex);
-    while (!shard->changes.empty() && records.size() < maxBytes) {
+    while (!shard->changes.empty() && (count == 0 || records.size() < maxBytes)) {
       const std::unique_ptr<TableChanges> changes = std::move(shard->changes.front());
       shard->changes.pop_front();
       if (changes->entry) changes->entry->changes = nullptr;

@@ -15,7 +15,7 @@ namespace sluice {
 ///
 ///   magic "SLTS" (snapshot) or "SLTC" (changes) · version · key: type, IPv4 bits, IPv6 bits, length
 ///   kinds of data: how many; each: number of TableData, count, period
-///   snapshot: time of day in ms        changes: –
+///   snapshot: time of day in ms, length and bytes of the caller's note        changes: –
 ///   records: how many, then each
 ///   checksum over all before: FNV-1a of 64 bits, 8 bytes, the low ones first
 ///

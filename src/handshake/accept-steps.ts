@@ -1,3 +1,4 @@
+import type { NativeNetworks } from '../native/binding.js'
 import {
   boolean,
   excludes,
@@ -9,6 +10,7 @@ import {
   type Shape,
   withDefault,
 } from '../options.js'
+import type { CidrSet } from '../rules/cidr-set.js'
 import { HandshakeStep } from './handshake-step.js'
 import { networks } from './networks.js'
 import { type ProxyLimits, proxyLimits } from './proxy-header.js'
@@ -17,9 +19,9 @@ import { type ProxyLimits, proxyLimits } from './proxy-header.js'
 export interface HeaderSources {
   /**
    * Addresses and networks of proxies: from these the header must come, and from others none is read. IPv4 in IPv6
-   * (`::ffff:10.0.0.1`) counts as IPv4. Default: it must come from everybody.
+   * (`::ffff:10.0.0.1`) counts as IPv4. The content of a {@link CidrSet} may change. Default: it must come from everybody.
    */
-  from?: readonly string[]
+  from?: readonly string[] | CidrSet
   /** It must come from those of whom an earlier `rules()` says `expectProxy`, and from others none is read. Default false. */
   byRule?: boolean
 }
@@ -40,7 +42,7 @@ const acceptProxyOptions = {
   ...headerSources,
   ...proxyLimits,
   version: oneOf([1, 2, 'any'], { default: 'any' }),
-} satisfies Shape<Omit<AcceptProxyOptions, 'from'> & { from?: string[] }>
+} satisfies Shape<Omit<AcceptProxyOptions, 'from'> & { from?: NativeNetworks }>
 
 /**
  * Reads a PROXY header, of version 1 or 2, that a proxy in front of us sends first. `connection.proxy` holds it, and
@@ -64,7 +66,7 @@ export interface AcceptNetscalerOptions extends HeaderSources {
 const acceptNetscalerOptions = {
   ...headerSources,
   magic: integer({ min: 0, max: 0xffffffff }),
-} satisfies Shape<Omit<AcceptNetscalerOptions, 'from'> & { from?: string[] }>
+} satisfies Shape<Omit<AcceptNetscalerOptions, 'from'> & { from?: NativeNetworks }>
 
 /**
  * Reads the client-IP header of a Citrix NetScaler, in its legacy or its standard form; otherwise as {@link acceptProxy}.
@@ -80,7 +82,7 @@ export function acceptNetscaler(options: AcceptNetscalerOptions): HandshakeStep 
 /** Who is answered, and how. */
 export interface MonitorOptions {
   /** Addresses and networks of those who only want to know whether we are there. Default: everybody. */
-  networks?: readonly string[]
+  networks?: readonly string[] | CidrSet
   /** `'plain'`: `OK` and a newline; `'http'`: `HTTP/1.0 200 OK` and an empty line; `'none'`: just the end. Default
    *  `'plain'`. */
   answer?: 'plain' | 'http' | 'none'
@@ -89,7 +91,7 @@ export interface MonitorOptions {
 const monitorOptions = {
   networks: optional(networks),
   answer: oneOf(['plain', 'http', 'none'], { default: 'plain' }),
-} satisfies Shape<Omit<MonitorOptions, 'networks'> & { networks?: string[] }>
+} satisfies Shape<Omit<MonitorOptions, 'networks'> & { networks?: NativeNetworks }>
 
 /**
  * Answers health checks at once and ends their connections, before anything else is done with them: they are no sessions,

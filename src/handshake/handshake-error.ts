@@ -51,9 +51,6 @@ export const nameOfReason: Readonly<Record<string, ErrorName>> = {
 export function handshakeError(number: number, facts: ErrorFacts & { text?: string } = {}): SluiceError {
   const { text: said, address: knownAddress, port: knownPort, ...known } = facts
   const failure = native.opening.takeFailure(number)
-  if (failure === undefined) {
-    return new SluiceError('OPENING_FAILED', { phase: 'handshake', ...known, address: knownAddress, port: knownPort })
-  }
   const { reason, meaning, text, step } = failure
   const [address, port] = knownAddress === undefined ? [failure.address, failure.port] : [knownAddress, knownPort]
   const why = said ?? text

@@ -11,6 +11,7 @@ import {
   string,
   withDefault,
 } from '../options.js'
+import type { RateClock } from '../rate-limit/rate-limit-group.js'
 import type { CustomStep } from './custom-step.js'
 import { HandshakeStep } from './handshake-step.js'
 
@@ -64,6 +65,8 @@ export interface HandshakePlan {
   readonly scripts: readonly CustomStep[]
   /** Whom the last of SOCKS brings the connection to. */
   readonly target: { host: string; port: number } | undefined
+  /** For what steps share with others: it goes by one clock. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
+  useClock(clock: RateClock): void
 }
 
 /** Puts the steps in order for native code. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` for a step out of place. */
@@ -77,16 +80,20 @@ export function handshakePlan(
 ): HandshakePlan | undefined {
   if (handshake === undefined) return undefined
   const scripts: CustomStep[] = []
-  const native: NativeStep[] = handshake.map((step, i) => {
+  const steps: NativeStep[] = handshake.map((step, i) => {
     checkPlace(handshake, i, side, hasTls)
     if (step instanceof HandshakeStep) return step.native
     scripts.push(step)
     return { kind: 'script', name: step.name, number: scripts.length - 1, maxBytes: step.maxBytes ?? 16_384 }
   })
+  const built = handshake.filter((step) => step instanceof HandshakeStep)
   const targets = handshake.map((step) => (step instanceof HandshakeStep ? step.target : undefined))
   return {
-    native: { steps: native, sessionSteps: [], timeoutMs: handshakeTimeoutMs },
+    native: { steps, sessionSteps: built.flatMap((step) => step.sessionSteps), timeoutMs: handshakeTimeoutMs },
     scripts,
+    useClock: (clock) => {
+      for (const step of built) step.useClock(clock)
+    },
     target: targets.filter((target) => target !== undefined).at(-1),
   }
 }
@@ -106,5 +113,7 @@ function checkPlace(
   if (kind === 'monitor' && before.some((each) => each !== 'monitor')) throw refuse('comes before all other steps')
   if (kind === 'sniff' && !hasTls) throw refuse('needs the option "tls"')
   if (kind === 'sniff' && i < list.length - 1) throw refuse('is the last step before TLS')
+  if ('byRule' in step.native && step.native.byRule && !before.includes('rules'))
+    throw refuse('needs rules() before it, because of "byRule"')
   if (kind === 'socks' && before.includes('sendProxy')) throw refuse('comes before sendProxy()')
 }

@@ -1,5 +1,6 @@
 import { SluiceError } from '../errors.js'
 import type { NativeStep } from '../native/binding.js'
+import type { RateClock } from '../rate-limit/rate-limit-group.js'
 
 /**
  * A step between accept and session, or between connect and session, for the list `handshake` of `listen()` or `connect()`.
@@ -20,6 +21,14 @@ export class HandshakeStep {
     this.native = native
     this.target = target
   }
+
+  /** @internal What of it runs when all handshakes are done, TLS included. */
+  get sessionSteps(): readonly NativeStep[] {
+    return []
+  }
+
+  /** @internal What it counts by goes by the clock of the loop. */
+  useClock(_clock: RateClock): void {}
 
   /** @internal Steps are made before they are used, so a misplaced one is the caller's mistake. */
   static misplaced(option: string, why: string): SluiceError {

@@ -1,12 +1,14 @@
-import { native } from '../native/binding.js'
+import { type NativeNetworks, native } from '../native/binding.js'
 import { expected, type Parser } from '../options.js'
+import { CidrSet } from '../rules/cidr-set.js'
 
-const allowed = 'a list of addresses and networks, e.g. ["10.0.0.0/8", "2001:db8::1"]'
+const allowed = 'a CidrSet, or a list of addresses and networks, e.g. ["10.0.0.0/8", "2001:db8::1"]'
 
-/** Networks as text; addresses are networks of one. IPv4 and IPv6, at least one. */
-export const networks: Parser<string[]> = {
+/** Networks as text; addresses are networks of one. IPv4 and IPv6, at least one. Or a set, whose content may change. */
+export const networks: Parser<NativeNetworks> = {
   allowed,
   parse(value, option) {
+    if (value instanceof CidrSet) return value.handle
     if (!Array.isArray(value) || value.length === 0) throw expected(allowed, value, option)
     return value.map((item, i) => network(item, `${option}[${i}]`))
   },

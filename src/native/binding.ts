@@ -74,14 +74,18 @@ export interface NativeRateGroupStats {
 export type NativeStep =
   | ({ kind: 'acceptProxy'; version1: boolean; version2: boolean } & NativeHeaderSources & NativeProxyLimits)
   | ({ kind: 'acceptNetscaler'; magic: number } & NativeHeaderSources)
-  | { kind: 'monitor'; networks: string[] | undefined; answer: 'plain' | 'http' | 'none' }
+  | { kind: 'monitor'; networks: NativeNetworks | undefined; answer: 'plain' | 'http' | 'none' }
   | { kind: 'sniff'; allowPlain: boolean; plainAfterMs: number }
   | { kind: 'script'; name: string; number: number; maxBytes: number }
   | ({ kind: 'socks' } & NativeSocksRequest)
   | { kind: 'sendProxy'; header: NativeProxySend }
+  | { kind: 'rules'; rules: NativeRuleList; stage: 'socket' | 'session' | 'content' }
+
+/** Texts, or a set that may be exchanged. */
+export type NativeNetworks = string[] | NativeCidrSet
 
 interface NativeHeaderSources {
-  from: string[] | undefined
+  from: NativeNetworks | undefined
   byRule: boolean
 }
 
@@ -109,10 +113,15 @@ export interface NativeOpening {
 
 /** Everything of openings that is no connection. */
 export interface NativeOpenings {
-  /** What the failure of this number was; undefined when too many have followed. */
-  takeFailure(
-    number: number,
-  ): { reason: string; meaning: string; text: string; step: string; address: string; port: number } | undefined
+  /** What the failure of this number was; step and address are '' when too many have followed. */
+  takeFailure(number: number): {
+    reason: string
+    meaning: string
+    text: string
+    step: string
+    address: string
+    port: number
+  }
   reasons(): string[]
   /** Undefined for a network; otherwise which one may be meant, or ''. */
   checkNetwork(text: string): string | undefined
@@ -464,6 +473,8 @@ export interface NativeChannel {
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
   /** What a step has read; undefined when there was none. */
   proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
+  /** What rules have left; undefined when nothing. */
+  ruleMarks(slot: number, tag: number): { tags: string[]; variables: Record<string, string> } | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number
@@ -472,7 +483,166 @@ export interface NativeChannel {
   close(): void
 }
 
+/** Handles of shared native objects; opaque. */
+export type NativeCidrSet = object & { readonly cidrSet?: never }
+export type NativeStickTable = object & { readonly stickTable?: never }
+export type NativeTracked = object & { readonly tracked?: never }
+export type NativeRuleList = object & { readonly ruleList?: never }
+
+/** Which network of a list is none, and what may be meant, or ''. */
+export interface NativeWrongNetwork {
+  index: number
+  part: 'address' | 'bits' | 'hostBits'
+  meant: string
+}
+
+export interface NativeCidrSets {
+  create(networks: string[], values: string[] | undefined): NativeCidrSet | NativeWrongNetwork
+  replace(set: NativeCidrSet, networks: string[], values: string[] | undefined): NativeWrongNetwork | undefined
+  /** Null for what is no address. */
+  find(set: NativeCidrSet, address: string): { network: string; value: string } | undefined | null
+  has(set: NativeCidrSet, address: string): boolean | null
+  size(set: NativeCidrSet): number
+  entries(set: NativeCidrSet): { network: string; value: string }[]
+  share(set: NativeCidrSet): number
+  fromShared(number: number): NativeCidrSet | undefined
+}
+
+/** `data` is HAProxy's name, e.g. "conn_cnt". */
+export interface NativeColumn {
+  data: string
+  index: number
+}
+
+export interface NativeStoredColumn {
+  data: string
+  count: number
+  periodMs: number
+}
+
+export interface NativeTableConfig {
+  keyType: 'ip' | 'ipv4' | 'ipv6' | 'prefix' | 'integer' | 'string' | 'binary'
+  ipv4Bits: number
+  ipv6Bits: number
+  keyBytes: number
+  size: number
+  expireMs: number
+  noPurge: boolean
+  columns: NativeStoredColumn[]
+}
+
+export interface NativeTableRow {
+  key: string | number | Buffer
+  /** One per column. */
+  values: number[]
+  references: number
+  idleMs: number
+  expiresInMs?: number
+}
+
+export type NativeTableKey = string | number | Uint8Array
+
+/** Where `nowMs` is undefined the system's clock counts. Null: that is no key of this table. */
+export interface NativeStickTables {
+  create(config: NativeTableConfig): NativeStickTable
+  columns(table: NativeStickTable): NativeColumn[]
+  facts(table: NativeStickTable): { size: number; keyType: NativeTableConfig['keyType'] }
+  row(table: NativeStickTable, key: NativeTableKey, nowMs: number | undefined): NativeTableRow | undefined | null
+  /** About `atLeast` rows from the cursor on, which is 0 at first and -1 at the end. */
+  rows(
+    table: NativeStickTable,
+    cursor: number,
+    atLeast: number,
+    nowMs: number | undefined,
+  ): { rows: NativeTableRow[]; cursor: number }
+  /** False when it is full. */
+  set(
+    table: NativeStickTable,
+    key: NativeTableKey,
+    changes: (NativeColumn & { value: number })[],
+    nowMs: number | undefined,
+  ): boolean | null
+  remove(table: NativeStickTable, key: NativeTableKey, nowMs: number | undefined): boolean | null
+  clear(table: NativeStickTable, nowMs: number | undefined): number
+  stats(
+    table: NativeStickTable,
+    nowMs: number | undefined,
+  ): { entries: number; referenced: number; tracked: number; untracked: number; purged: number; expired: number }
+  /** Undefined when it is full. */
+  track(table: NativeStickTable, key: NativeTableKey, nowMs: number | undefined): NativeTracked | undefined | null
+  count(tracked: NativeTracked, amounts: (NativeColumn & { value: number })[], nowMs: number | undefined): void
+  release(tracked: NativeTracked): void
+  snapshot(table: NativeStickTable, wallMs: number, note: string, nowMs: number | undefined): Buffer
+  /** How many entries; -1: damaged, -2: of a later version or another kind of key. So with applyChanges(). */
+  restore(
+    table: NativeStickTable,
+    bytes: Uint8Array,
+    wallMs: number,
+    nowMs: number | undefined,
+  ): { count: number; note: string }
+  startExchange(table: NativeStickTable): void
+  stopExchange(table: NativeStickTable): void
+  /** Empty when nothing has changed. */
+  takeChanges(table: NativeStickTable, maxBytes: number): Buffer
+  applyChanges(table: NativeStickTable, bytes: Uint8Array, ageMs: number, nowMs: number | undefined): number
+  share(table: NativeStickTable): number
+  fromShared(number: number): NativeStickTable | undefined
+}
+
+/** FactSpec of native/rules/rule_spec.h, and so on. */
+export interface NativeFact {
+  fact: string
+  number?: number
+  text?: string
+}
+
+export interface NativeCounter extends NativeColumn {
+  place?: number
+  table?: NativeStickTable
+  key?: NativeFact
+}
+
+export interface NativeCondition {
+  kind: string
+  parts?: NativeCondition[]
+  networks?: NativeCidrSet
+  fact?: string
+  text?: string
+  texts?: (string | Uint8Array)[]
+  number?: number
+  upTo?: number
+  comparison?: string
+  counter?: NativeCounter
+}
+
+export interface NativeRule {
+  stage: 'socket' | 'session' | 'content'
+  when: NativeCondition
+  action: string
+  number?: number
+  text?: string
+  value?: NativeFact
+  counter?: NativeCounter
+}
+
+export interface NativeRuleLists {
+  create(rules: NativeRule[], inspectDelayMs: number): NativeRuleList
+  replace(list: NativeRuleList, rules: NativeRule[], inspectDelayMs: number): void
+  /** How often each rule has been carried out. */
+  hits(list: NativeRuleList): number[]
+  share(list: NativeRuleList): number
+  fromShared(number: number): NativeRuleList | undefined
+}
+
+/** Whether native code found a network that is none. */
+export function isWrongNetwork(answer: NativeCidrSet | NativeWrongNetwork): answer is NativeWrongNetwork {
+  return 'part' in answer
+}
+
 interface NativeBinding {
+  cidrSets: NativeCidrSets
+  stickTables: NativeStickTables
+  ruleLists: NativeRuleLists
   Channel: new () => NativeChannel
   engines(): NativeEngineInfo[]
   createGate(maxConnections: number, maxConnectionsPerSecond: number, sharers: number): NativeGate

@@ -2,6 +2,7 @@
 // SOCKS, and steps of one's own. On every engine; what needs other programs is in test/compat.
 import {
   acceptProxy,
+  CidrSet,
   type Connection,
   type ConnectOptions,
   type CustomStep,
@@ -11,9 +12,12 @@ import {
   monitor,
   type OpeningConnection,
   ProxyHeader,
+  RuleList,
   type Runtime,
   type RuntimeOptions,
+  rules,
   type SluiceError,
+  StickTable,
   sendProxy,
   sniff,
   socks4,
@@ -131,7 +135,7 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
     const { connection, record } = await service.connect()
     let sent = 0
     const trickle = () => {
-      if (record.count('end') > 0 || sent === line.length) return
+      if (record.count('end') > 0 || connection.state === 'closed' || sent === line.length) return
       connection.write(line.slice(sent, ++sent))
       service.runtime.after(20, trickle)
     }
@@ -197,6 +201,89 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
       expect(accepted.proxy?.source).toMatchObject(client)
       break
     }
+  })
+})
+
+describe.each(modes())('$name: rules() among the steps', (mode) => {
+  it('go by the real address before PROXY headers, and by the claimed one behind them', async () => {
+    const list = new RuleList([
+      { action: 'tag', tag: 'local', when: { source: '127.0.0.0/8' } },
+      { stage: 'session', action: 'reject', when: { source: '203.0.113.0/24' } },
+      { stage: 'session', action: 'set', variable: 'client', to: 'source', when: { proxied: true } },
+    ])
+    await using service = await Service.start(mode, [rules(list), acceptProxy()])
+    await service.connect({ handshake: [sendProxy({ source: client, destination: client })] })
+    await service.record.saw('open')
+    expect(service.record.connection.marks).toEqual({ tags: ['local'], variables: { client: '192.0.2.1' } })
+    const bad = { address: '203.0.113.7', port: 1 }
+    await service.connect({ handshake: [sendProxy({ source: bad, destination: bad })] })
+    await eventually(() => service.failures.length === 1)
+    expect(service.failures[0]).toMatchObject({
+      code: 'ERR_SLUICE_RULE_REJECTED',
+      reason: 'RULE_REJECT',
+      step: 'rules',
+    })
+    expect(service.listener.stats().turnedAway).toEqual({ RULE_REJECT: 1 })
+  })
+
+  it('reject with RST, and admit as many at once as they say', async () => {
+    const table = new StickTable({ size: 10, store: { connCurrent: true } })
+    const list = new RuleList([
+      { action: 'track', table },
+      { action: 'reject', when: { counter: 'connCurrent', above: 2 } },
+    ])
+    await using service = await Service.start(mode, [rules(list)])
+    const first = await service.connect()
+    await service.connect()
+    await service.record.saw('open', 2)
+    const third = await service.connect()
+    await third.record.saw('error ERR_SLUICE_CONNECTION_RESET')
+    await first.connection.close()
+    await service.record.saw('close')
+    await service.connect()
+    await service.record.saw('open', 3)
+  })
+
+  it('say from whom a PROXY header has to come', async () => {
+    const expecting = (network: string) => [
+      rules(new RuleList([{ action: 'expectProxy', when: { source: network } }])),
+      acceptProxy({ byRule: true }),
+    ]
+    await using service = await Service.start(mode, expecting('127.0.0.1'))
+    expect(await service.refusal('hello')).toMatchObject({ code: 'ERR_SLUICE_PROXY_MISSING' })
+    await using others = await Service.start(mode, expecting('10.0.0.0/8'))
+    const { connection, record } = await others.connect()
+    connection.write('hello')
+    await record.received(5)
+  })
+
+  it('look at the first content, behind TLS too', async () => {
+    const list = new RuleList([
+      { stage: 'content', action: 'accept', when: { contentStarts: 'GOOD' } },
+      { stage: 'content', action: 'reject' },
+    ])
+    await using service = await Service.start(mode, [rules(list)], { tls: id.serving })
+    const tls = { ...id.trusting, serverName: 'localhost' }
+    const good = await service.connect({ tls })
+    good.connection.write('GO')
+    good.connection.write('OD day')
+    await good.record.received(8)
+    const bad = await service.connect({ tls })
+    bad.connection.write('BAD')
+    await bad.record.closed()
+    await eventually(() => service.failures.length === 1)
+    expect(service.failures[0]).toMatchObject({ code: 'ERR_SLUICE_RULE_REJECTED' })
+    expect(service.record.text).toBe('GOOD day')
+  })
+
+  it('and networks may be sets whose content changes', async () => {
+    const proxies = new CidrSet(['10.0.0.0/8'])
+    await using service = await Service.start(mode, [acceptProxy({ from: proxies })])
+    const { connection, record } = await service.connect()
+    connection.write('hello')
+    await record.received(5)
+    proxies.replace(['127.0.0.1'])
+    expect(await service.refusal('hello')).toMatchObject({ code: 'ERR_SLUICE_PROXY_MISSING' })
   })
 })
 
@@ -509,6 +596,7 @@ describe('options', () => {
     [{ handshake: [{ name: 'x', bytes: () => 'needMore' as const, maxBytes: 0 }] }, /"handshake\[0\].maxBytes"/],
     [{ handshake: [socks5({ host: 'a', port: 1 })] }, /"handshake\[0\]" socks5\(\) is a step of connect\(\)/],
     [{ handshake: [acceptProxy(), monitor()] }, /"handshake\[1\]" monitor\(\) comes before all other steps/],
+    [{ handshake: [acceptProxy({ byRule: true })] }, /acceptProxy\(\) needs rules\(\) before it/],
     [{ handshake: [sniff()] }, /sniff\(\) needs the option "tls"/],
     [{ handshake: [sniff(), acceptProxy()], tls: id.serving }, /sniff\(\) is the last step before TLS/],
     [{ handshakeTimeoutMs: 5 }, /"handshakeTimeoutMs" needs "handshake"/],
@@ -519,7 +607,7 @@ describe('options', () => {
   it.each([
     [() => acceptProxy({ from: ['10.0.0.1/8'] }), /"from\[0\]".*did you mean "10.0.0.0\/8"/],
     [() => acceptProxy({ from: ['localhost'] }), /"from\[0\]" must be an address or a network/],
-    [() => acceptProxy({ from: [] }), /"from" must be a list of addresses/],
+    [() => acceptProxy({ from: [] }), /"from" must be a CidrSet, or a list of addresses/],
     [() => acceptProxy({ from: ['10.0.0.1'], byRule: true }), /cannot be given together/],
     [() => acceptProxy({ version: 3 as never }), /"version"/],
     [() => monitor({ answer: 'ok' as never }), /"answer"/],

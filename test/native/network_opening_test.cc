@@ -71,7 +71,8 @@ struct Failed {
 /// What the last connection failed by.
 Failed lastFailure(NetWorld& world) {
   OpeningReport report;
-  if (world.openingFailures.empty() || !OpeningFailures::shared().take(world.openingFailures.back(), report)) {
+  if (world.openingFailures.empty() ||
+      !OpeningFailures::shared().take(world.openingFailures.back() & OpeningFailures::maxNumber, report)) {
     return {};
   }
   return {report.failure, report.step};
@@ -480,6 +481,30 @@ TEST("SOCKS 5 and then a PROXY header, in pieces of one byte, and the session be
   CHECK_EQ(world.taken(client), 4);
 }
 
+TEST(
+    "a PROXY header that the kernel takes in parts goes on at the exact byte, and JavaScript's bytes come behind "
+    "it") {
+  NetWorld world("sim", {.sim = {.segmentMaxBytes = 100, .sendBufferBytes = 600, .shortSendProbability = 0.9}});
+  const SocketAddress address = world.listen(1, with(plan(proxy())));
+  ProxySend header;
+  header.options.custom.push_back({0xe0, std::string(900, 'x')});
+  header.options.custom.push_back({0xe1, std::string(900, 'y')});
+  for (int round = 0; round < 20; ++round) {
+    const Conn client = world.connect(address, with(plan(opening_steps::sendProxy(header))));
+    world.handler = [&](Conn conn, EventType type, const EventRecord&) {
+      if (conn.slot == client.slot && type == EventType::connected) world.write(conn, "data");
+    };
+    const auto opened = static_cast<size_t>(round) + 1;
+    REQUIRE(world.until([&] { return world.opened.size() == opened; }));
+    const Conn server = world.opened.back();
+    CHECK(world.until([&] { return world.of(server).received == "data"; }));
+    const ProxyHeader* claimed = claimedBy(world, server);
+    REQUIRE(claimed != nullptr);
+    CHECK_EQ(claimed->text(0xe1), std::string(900, 'y'));
+    CHECK(world.until([&] { return world.taken(client) == 4; }));
+  }
+}
+
 TEST("a SOCKS server that refuses, leaves, or says nothing is told by name") {
   const auto after = [](std::string_view answer, bool ends) {
     NetWorld world("sim");
@@ -496,7 +521,7 @@ TEST("a SOCKS server that refuses, leaves, or says nothing is told by name") {
     CHECK(!world.of(client).has(EventType::connected));
     CHECK_EQ(world.of(client).closeCode, ErrorCode::opening);
     OpeningReport report;
-    CHECK(OpeningFailures::shared().take(world.of(client).closeNumber, report));
+    CHECK(OpeningFailures::shared().take(world.of(client).closeNumber & OpeningFailures::maxNumber, report));
     CHECK_EQ(report.step, "socks4");
     return report.failure;
   };
