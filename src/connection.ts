@@ -552,6 +552,21 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     else this.handlers = handlers
   }
 
+  /** @internal Other handlers, those of `settings`, get every event from now on. */
+  useSettings(settings: ConnectionSettings): void {
+    this.settings = settings
+    const handlers = settings.handlers ?? noHandlers
+    if ((this.flags & filtered) !== 0) this.filters!.upper = handlers
+    else this.handlers = handlers
+  }
+
+  /** @internal Hands out bytes that former handlers had got, to those that stand there now. */
+  redeliver(bytes: Uint8Array): void {
+    if ((this.flags & (destroyed | closed)) !== 0) return
+    if (this.sink === undefined && this.hold === 0) this.upper.data?.(this as never, bytes)
+    else this.putBack(Buffer.from(bytes))
+  }
+
   // ---- Filters
 
   /**

@@ -2,6 +2,7 @@ import type { ConnectOptions } from './connect-options.js'
 import type { Connection } from './connection.js'
 import type { ConnectionHandlers } from './handlers.js'
 import type { Listener, ListenOptions } from './listener.js'
+import type { Routes } from './routing/routes.js'
 import { Runtime } from './runtime.js'
 import type { PairOptions } from './settings.js'
 
@@ -14,7 +15,10 @@ export function defaultRuntime(): Runtime {
 }
 
 /** {@link Runtime.listen} of a runtime that all callers of this thread share, with the defaults of {@link Runtime}. */
-export function listen<Data = unknown>(options: ListenOptions, handlers?: ConnectionHandlers<Data>): Promise<Listener> {
+export function listen<Data = unknown>(
+  options: ListenOptions,
+  handlers?: ConnectionHandlers<Data> | Routes,
+): Promise<Listener> {
   return defaultRuntime().listen(options, handlers)
 }
 

@@ -209,11 +209,6 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
-  BAD_PROXY_HEADER: {
-    meaning: 'this is no PROXY header',
-    advice:
-      'The text says what is wrong, and `reason` how HAProxy calls it: `PRX_NOT_HDR`, `PRX_BAD_HDR`, `PRX_BAD_PROTO`.',
-  },
   UPSTREAM_UNAVAILABLE: {
     meaning: 'no server is usable',
     advice: 'All are down, drained or in maintenance; `stats()` of the pool tells why, and what the last checks said.',

@@ -1,6 +1,7 @@
 import type { ByteQueue } from './byte-queue/queue.js'
 import type { Connection } from './connection.js'
 import type { SluiceError } from './errors.js'
+import { expected } from './options.js'
 
 /** Which bound has passed: nothing read, nothing taken of what is queued, or half-closed for too long. */
 export type TimeoutKind = 'read' | 'write' | 'halfClosed'
@@ -32,4 +33,20 @@ export interface ConnectionHandlers<Data = unknown> {
   error?(connection: Connection<Data>, error: SluiceError): void
   /** The connection is gone; the last call. `error` says why, when it was not in good order. */
   close?(connection: Connection<Data>, error?: SluiceError): void
+}
+
+const handlerNames = ['open', 'handshakeError', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
+
+/** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` unless these are handlers, or undefined. */
+export function checkHandlers(handlers: unknown, option = 'handlers'): void {
+  if (handlers === undefined) return
+  if (typeof handlers !== 'object' || handlers === null) throw expected('an object of functions', handlers, option)
+  for (const name of handlerNames) {
+    const handler = (handlers as Record<string, unknown>)[name]
+    if (handler !== undefined && typeof handler !== 'function')
+      throw expected('a function', handler, `${option}.${name}`)
+  }
+  const { data, readable } = handlers as ConnectionHandlers
+  if (data !== undefined && readable !== undefined)
+    throw expected(`absent beside "${option}.data"`, readable, `${option}.readable`)
 }

@@ -92,6 +92,7 @@ export {
   relay,
 } from './relay.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
+export { type FirstBytesRoute, Routes, type RouteTable, type RouteTarget, routes } from './routing/routes.js'
 export { type CidrEntry, type CidrMatch, CidrSet } from './rules/cidr-set.js'
 export type {
   CounterChoice,
@@ -168,6 +169,7 @@ export type {
 export type { PemOrDer } from './tls/parsers.js'
 export { createSelfSigned, type SelfSigned, type SelfSignedOptions } from './tls/self-signed.js'
 export { TlsSessions } from './tls/sessions.js'
+export { type SniEntry, SniPolicy, type SniPolicyOptions } from './tls/sni-policy.js'
 export { type TicketKeysOptions, TlsTicketKeys } from './tls/ticket-keys.js'
 export { AcquisitionState, type AcquisitionStep } from './upstream/acquisition.js'
 export type { BalanceMethod } from './upstream/balance.js'

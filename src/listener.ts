@@ -22,6 +22,7 @@ import { type ConnectionOptions, type ConnectionSettings, connectionOptions } fr
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
 import type { TlsContext } from './tls/context.js'
 import type { TlsServerOptions } from './tls/options.js'
+import type { SniPolicy } from './tls/sni-policy.js'
 
 const maxLimit = 1_000_000_000
 
@@ -47,8 +48,8 @@ export interface ListenOptions extends ConnectionOptions, HandshakeOptions {
   maxConnections?: number
   /** New connections per second, over a sliding second. Further ones wait. Default 0: no limit. Source: HP-71. */
   maxConnectionsPerSecond?: number
-  /** Serves TLS: options, or a context that several listeners may share. */
-  tls?: TlsServerOptions | TlsContext
+  /** Serves TLS: options, or a context or policy by name that several listeners may share. */
+  tls?: TlsServerOptions | TlsContext | SniPolicy
   /** Closes the listener when it aborts. */
   signal?: AbortSignal
 }
@@ -67,7 +68,7 @@ export const listenOptions = {
   reusePort: boolean({ default: false }),
   maxConnections: limit(),
   maxConnectionsPerSecond: limit(),
-  tls: anything() as OptionalParser<TlsServerOptions | TlsContext | undefined>, // src/tls/setup.ts looks at it
+  tls: anything() as OptionalParser<TlsServerOptions | TlsContext | SniPolicy | undefined>, // src/tls/setup.ts looks at it
   signal: optional(signal()),
 } satisfies Shape<Omit<ListenOptions, 'handshake'>> & { handshake: unknown }
 
@@ -158,6 +159,12 @@ export class Listener implements ChannelListener, AsyncDisposable {
   accepted(connection: Connection): void {
     this.open++
     connection.findRateLimitGroup()
+    const refused = this.settings.router?.begin(connection)
+    if (refused !== undefined) {
+      this.handshakeFailed(refused)
+      connection.reset()
+      return
+    }
     connection.begin()
     if (this.settings.handlers !== undefined) return
     if (this.taker !== undefined) {
@@ -307,7 +314,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
   private destroyConnections(error: SluiceError | undefined): void {
     for (const channel of this.channels) {
       for (const connection of channel.openConnections) {
-        if (connection.settings === this.settings) connection.destroy(error)
+        if ((connection.settings.base ?? connection.settings) === this.settings) connection.destroy(error)
       }
     }
   }

@@ -5,12 +5,14 @@ import { type Attempt, connectRace } from './connect-race.js'
 import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
-import type { ConnectionHandlers } from './handlers.js'
+import { type ConnectionHandlers, checkHandlers } from './handlers.js'
 import { type HandshakePlan, handshakePlan } from './handshake/handshake-plan.js'
 import { Listener, type ListenOptions, listenOptions, listenRules } from './listener.js'
 import { isFailure, type NativeAddress, type NativeGate, type NativeListenOptions, native } from './native/binding.js'
 import { expected, integer, type Parsed, parse } from './options.js'
 import { type ResolvedAddress, resolveHost } from './resolve.js'
+import { Router, routedHandlers } from './routing/router.js'
+import { Routes, type RouteTarget } from './routing/routes.js'
 import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
 import {
   type AdoptOptions,
@@ -118,21 +120,26 @@ export class Runtime implements Clock, AsyncDisposable {
    * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` before any system call; `option` names the culprit.
    * @throws {SluiceError} `ERR_SLUICE_ADDRESS_IN_USE` and others of the system, with `errno`, `syscall` and `address`.
    */
-  async listen<Data = unknown>(options: ListenOptions, handlers?: ConnectionHandlers<Data>): Promise<Listener> {
+  async listen<Data = unknown>(
+    options: ListenOptions,
+    handlers?: ConnectionHandlers<Data> | Routes,
+  ): Promise<Listener> {
     const parsed = parse(listenOptions, options, listenRules)
     checkSizes(parsed)
-    checkHandlers(handlers)
+    if (!(handlers instanceof Routes)) checkHandlers(handlers)
     this.refuseClosed('listen')
     if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
     const tls = parsed.tls === undefined ? undefined : serverTls(parsed.tls, 'tls')
     const plan = handshakePlan(parsed, 'accept', tls !== undefined)
-    const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
+    const routed = routedHandlers(handlers as RouteTarget | undefined, tls?.context)
+    const settings = settingsOf(parsed, routed?.handlers ?? (handlers as ConnectionHandlers<never> | undefined))
+    if (routed !== undefined) settings.router = new Router(routed.target, routed.byName, settings)
     if (tls !== undefined) settings.layered = true
     if (plan !== undefined) settings.steps = plan.scripts
     plan?.useClock(this.channels[0]!)
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
-      ...nativeConfigOf(parsed, handlers === undefined),
+      ...nativeConfigOf(parsed, settings.handlers === undefined),
       ...nativeRatesOf(parsed, this.channels[0]!),
       key: this.nextKey++,
       backlog: parsed.backlog,
@@ -479,22 +486,6 @@ const delayMs = integer({ min: 0, max: 2_147_483_647 })
 function boundOr(answer: NativeAddress | NativeFailure, facts: ErrorFacts): NativeAddress {
   if (isFailure(answer)) throw nativeError({ ...answer, phase: 'listen', address: facts.address, port: facts.port })
   return answer
-}
-
-const handlerNames = ['open', 'handshakeError', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
-
-/** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
-export function checkHandlers(handlers: unknown): void {
-  if (handlers === undefined) return
-  if (typeof handlers !== 'object' || handlers === null) throw expected('an object of functions', handlers, 'handlers')
-  for (const name of handlerNames) {
-    const handler = (handlers as Record<string, unknown>)[name]
-    if (handler !== undefined && typeof handler !== 'function')
-      throw expected('a function', handler, `handlers.${name}`)
-  }
-  const { data, readable } = handlers as ConnectionHandlers
-  if (data !== undefined && readable !== undefined)
-    throw expected('absent beside "handlers.data"', readable, 'handlers.readable')
 }
 
 function engineOfEnvironment(): EngineName | undefined {

@@ -9,6 +9,7 @@ import { boolean, expected, fn, integer, milliseconds, optional, type Shape, wit
 import { anyGroupParser, KeyedRateLimitGroups } from './rate-limit/keyed-rate-limit-groups.js'
 import { type RateLimit, rateLimitParser } from './rate-limit/rate-limit.js'
 import type { RateClock, RateLimitGroup } from './rate-limit/rate-limit-group.js'
+import type { Router } from './routing/router.js'
 import { type SocketOptions, socketOptions } from './socket-options.js'
 import type { TlsPeer } from './tls/setup.js'
 
@@ -153,6 +154,10 @@ export interface ConnectionSettings {
   priority: number
   /** Called when one of these connections is gone, after its handlers. */
   gone: (() => void) | undefined
+  /** Listeners: who gives each connection its handlers. */
+  router?: Router
+  /** Those of the listener, where these are a variant with other handlers. */
+  base?: ConnectionSettings
   rateLimit?: RateLimit | undefined
   rateLimitGroup?: RateLimitGroup | KeyedRateLimitGroups | undefined
 }
@@ -161,7 +166,7 @@ type RateOptions = Pick<ConnectionOptions, 'rateLimit' | 'rateLimitGroup'>
 
 /** Separates what JavaScript looks at from what native code does. */
 export function settingsOf(
-  options: Omit<ConnectionSettings, 'handlers' | 'gone' | 'tls' | 'peer' | 'layered' | 'steps'>,
+  options: Omit<ConnectionSettings, 'handlers' | 'gone' | 'tls' | 'peer' | 'layered' | 'steps' | 'router' | 'base'>,
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
   const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readLowWaterBytes, readHighWaterBytes } =

@@ -62,16 +62,33 @@ Napi::Value reloadContext(Info info) {
   return answer(info.Env(), handleOf<TlsContext>(info[0])->reload(*options));
 }
 
-// (context, [{ pattern, context }], strict)
+// { refuse, context, entry }
+TlsFallback fallbackOf(const Napi::Object& fallbacks, const char* key) {
+  const auto fallback = fallbacks.Get(key).As<Napi::Object>();
+  return {values::flag(fallback, "refuse"), handleOf<TlsContext>(fallback.Get("context")),
+          values::number(fallback, "entry")};
+}
+
+// (context, [{ pattern, context, entry }], { unknown, nameless })
 Napi::Value setServerNames(Info info) {
   const auto list = info[1].As<Napi::Array>();
   std::vector<TlsServerName> names;
   for (uint32_t i = 0; i < list.Length(); i++) {
     const auto entry = list.Get(i).As<Napi::Object>();
-    names.push_back({values::text(entry, "pattern"), handleOf<TlsContext>(entry.Get("context"))});
+    names.push_back({values::text(entry, "pattern"), handleOf<TlsContext>(entry.Get("context")),
+                     values::number(entry, "entry")});
   }
-  const bool strict = info[2].As<Napi::Boolean>().Value();
-  return answer(info.Env(), handleOf<TlsContext>(info[0])->setServerNames(std::move(names), strict));
+  const auto given = info[2].As<Napi::Object>();
+  TlsFallbacks fallbacks{fallbackOf(given, "unknown"), fallbackOf(given, "nameless")};
+  return answer(info.Env(), handleOf<TlsContext>(info[0])->setServerNames(std::move(names), std::move(fallbacks)));
+}
+
+// (context, name): the entry that serves a client who asks for it, 0 for the context itself; -1 when it is refused.
+Napi::Value chooseServerName(Info info) {
+  const auto names = handleOf<TlsContext>(info[0])->serverNames();
+  if (names == nullptr) return Napi::Number::New(info.Env(), 0);
+  const TlsServerNames::Choice choice = names->choose(info[1].As<Napi::String>().Utf8Value());
+  return Napi::Number::New(info.Env(), choice.refuse ? -1.0 : choice.entry);
 }
 
 // (context)
@@ -174,6 +191,7 @@ Napi::Object tlsBinding(Napi::Env env) {
   add("createContext", createContext);
   add("reloadContext", reloadContext);
   add("setServerNames", setServerNames);
+  add("chooseServerName", chooseServerName);
   add("contextTicketKeys", contextTicketKeys);
   add("createTicketKeys", createTicketKeys);
   add("setTicketKeys", setTicketKeys);

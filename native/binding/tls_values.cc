@@ -134,6 +134,7 @@ Napi::Object tlsInfo(Napi::Env env, const TlsInfo& info, const TlsError& verifyE
   result.Set("pskIdentity", info.pskIdentity);
   result.Set("resumed", info.resumed);
   result.Set("hasPeerCertificate", info.hasPeerCertificate);
+  result.Set("entry", info.entry);
   if (verifyError) result.Set("verifyFailure", tlsFailure(env, verifyError));
   return result;
 }

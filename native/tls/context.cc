@@ -24,7 +24,7 @@ TlsResult<void> TlsContext::reload(const TlsOptions& options) {
   return {};
 }
 
-TlsResult<void> TlsContext::setServerNames(std::vector<TlsServerName> names, bool strict) {
+TlsResult<void> TlsContext::setServerNames(std::vector<TlsServerName> names, TlsFallbacks fallbacks) {
   const auto refused = [](std::string option, std::string text) {
     return TlsError{TlsFailure::invalidOption, TlsStage::options, "", std::move(option), std::move(text)};
   };
@@ -33,7 +33,12 @@ TlsResult<void> TlsContext::setServerNames(std::vector<TlsServerName> names, boo
     if (names[i].context.get() != this) continue;
     return refused("serverNames[" + std::to_string(i) + "]", "a context serves all other names by itself");
   }
-  auto table = TlsServerNames::create(std::move(names), strict);
+  for (const TlsFallback* fallback : {&fallbacks.unknown, &fallbacks.nameless}) {
+    if (fallback->context != nullptr && (fallback->context.get() == this || fallback->context->role() != role_)) {
+      return refused("fallbacks", "another context of servers is due");
+    }
+  }
+  auto table = TlsServerNames::create(std::move(names), std::move(fallbacks));
   if (!table) return table.error();
   std::shared_ptr<const TlsServerNames> former = std::move(*table);
   std::lock_guard lock(mutex_);

@@ -30,9 +30,12 @@ class TlsContext {
 
   /// Servers: which context serves which names (SNI); replaces the former list, for handshakes that begin from now on.
   /// A session is switched over as a whole, before anything of the client's hello is used: certificates, versions,
-  /// client authentication, ciphers, ALPN, tickets. Everybody else, with another name or none, gets this context; if
-  /// `strict`, the alert unrecognized_name. Errors: invalidOption (a pattern, a context of clients, this one).
-  TlsResult<void> setServerNames(std::vector<TlsServerName> names, bool strict);
+  /// client authentication, ciphers, ALPN, tickets. Everybody else, with another name or none, gets what `fallbacks` say;
+  /// if `strict`, the alert unrecognized_name. Errors: invalidOption (a pattern, a context of clients, this one).
+  TlsResult<void> setServerNames(std::vector<TlsServerName> names, TlsFallbacks fallbacks);
+  TlsResult<void> setServerNames(std::vector<TlsServerName> names, bool strict) {
+    return setServerNames(std::move(names), {{.refuse = strict}, {.refuse = strict}});
+  }
 
   /// Of the current options, e.g. for rotating; nullptr for clients.
   std::shared_ptr<TlsTicketKeys> ticketKeys() const;

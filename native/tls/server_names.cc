@@ -34,9 +34,9 @@ TlsError badName(size_t index, const std::string& text) {
 }  // namespace
 
 TlsResult<std::shared_ptr<const TlsServerNames>> TlsServerNames::create(std::vector<TlsServerName> names,
-                                                                        bool strict) {
+                                                                        TlsFallbacks fallbacks) {
   auto table = std::make_shared<TlsServerNames>();
-  table->strict_ = strict;
+  table->fallbacks_ = std::move(fallbacks);
   struct Exception {
     size_t index;
     std::string name;
@@ -56,9 +56,9 @@ TlsResult<std::shared_ptr<const TlsServerNames>> TlsServerNames::create(std::vec
     if (isException) {
       exceptions.push_back({i, name});
     } else if (isWildcard) {
-      if (!table->wildcards_.emplace(name, Wildcard{names[i].context, {}}).second)
+      if (!table->wildcards_.emplace(name, Served{names[i].context, names[i].entry}).second)
         return badName(i, quoted + " stands twice");
-    } else if (!table->exact_.emplace(name, names[i].context).second) {
+    } else if (!table->exact_.emplace(name, Served{names[i].context, names[i].entry}).second) {
       return badName(i, quoted + " stands twice");
     }
   }
@@ -74,16 +74,31 @@ TlsResult<std::shared_ptr<const TlsServerNames>> TlsServerNames::create(std::vec
   return std::shared_ptr<const TlsServerNames>(std::move(table));
 }
 
-TlsContext* TlsServerNames::find(std::string_view name) const {
+const TlsServerNames::Served* TlsServerNames::served(std::string_view name) const {
   const std::string wanted = normalized(name);
-  if (const auto found = exact_.find(wanted); found != exact_.end()) return found->second.get();
+  // Somebody behind us may see a dot where we see a letter of another alphabet.
+  if (!isName(wanted)) return nullptr;
+  if (const auto found = exact_.find(wanted); found != exact_.end()) return &found->second;
   const size_t dot = wanted.find('.');
-  if (dot == std::string::npos || dot == 0) return nullptr;
+  if (dot == std::string::npos) return nullptr;
   const auto found = wildcards_.find(wanted.substr(dot + 1));
   if (found == wildcards_.end()) return nullptr;
   const auto& except = found->second.except;
   if (std::find(except.begin(), except.end(), wanted) != except.end()) return nullptr;
-  return found->second.context.get();
+  return &found->second;
+}
+
+TlsServerNames::Choice TlsServerNames::choose(std::string_view name) const {
+  if (!name.empty()) {
+    if (const Served* found = served(name)) return {found->context.get(), found->entry};
+  }
+  const TlsFallback& fallback = name.empty() ? fallbacks_.nameless : fallbacks_.unknown;
+  return {fallback.context.get(), fallback.entry, fallback.refuse};
+}
+
+TlsContext* TlsServerNames::find(std::string_view name) const {
+  const Served* found = served(name);
+  return found == nullptr ? nullptr : found->context.get();
 }
 
 }  // namespace sluice

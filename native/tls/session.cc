@@ -422,13 +422,14 @@ TlsSession::NameChoice TlsSession::chooseByName(std::string_view name) {
   rare_->serverName = name;
   const SSL_CTX* firstContext = SSL_get_SSL_CTX(ssl_);
   if (const auto names = context_->serverNames(); names != nullptr) {
-    TlsContext* chosen = name.empty() ? nullptr : names->find(name);
-    if (chosen == nullptr && names->strict()) {
+    const TlsServerNames::Choice choice = names->choose(name);
+    if (choice.refuse) {
       overLimit_ = TlsFailure::unrecognizedName;
       return NameChoice::unknown;
     }
-    if (chosen != nullptr) {
-      std::shared_ptr<const TlsPolicy> policy = chosen->policy();
+    rare_->entry = choice.entry;
+    if (choice.context != nullptr) {
+      std::shared_ptr<const TlsPolicy> policy = choice.context->policy();
       if (!policy->takeOver(ssl_, *policy_)) return NameChoice::failed;
       policy_ = std::move(policy);
       sizer_ = RecordSizer(policy_->dynamicRecordSize);

@@ -47,6 +47,7 @@ struct TlsInfo {
   std::string alpn;            // "" when none was agreed on
   std::string serverName;      // SNI: what a client asked for, also where nobody knows the name
   std::string pskIdentity;     // servers: who it was; "" without PSK
+  uint32_t entry = 0;          // servers: which entry of the table of names it was, as that numbers them
   bool resumed = false;
   bool hasPeerCertificate = false;
 };

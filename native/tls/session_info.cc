@@ -51,6 +51,7 @@ TlsInfo TlsSession::info() const {
   if (alpnSize > 0) info.alpn.assign(reinterpret_cast<const char*>(alpn), alpnSize);
   info.serverName = rare_->serverName;
   info.pskIdentity = rare_->pskIdentity;
+  info.entry = rare_->entry;
   info.resumed = SSL_session_reused(ssl_) == 1 && rare_->pskIdentity.empty();
   info.hasPeerCertificate = SSL_get0_peer_certificate(ssl_) != nullptr;
   ERR_clear_error();

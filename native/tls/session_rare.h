@@ -13,6 +13,7 @@ struct TlsSession::Rare {
   std::vector<TlsError> errors;  // oldest first
   std::string serverName, sessionKey, alpnWire, pskIdentity;
   bool nameKnown = false;  // a client's hello has been seen
+  uint32_t entry = 0;      // of the server's table of names
   int verifyCode = 0, verifyDepth = 0;
   RateMeter keyUpdates{1000}, renegotiations{60'000}, emptyRecords{1000};
 };

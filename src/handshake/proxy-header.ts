@@ -1,6 +1,7 @@
 import { SluiceError } from '../errors.js'
 import { isProxyRefusal, type NativeAddress, type NativeProxyHeader, native } from '../native/binding.js'
 import { expected, integer, parse, type Shape } from '../options.js'
+import { nameOfReason } from './handshake-error.js'
 import { type ProxySendOptions, parseProxySend, writeProxySend } from './proxy-options.js'
 import { ProxySsl } from './proxy-ssl.js'
 
@@ -81,7 +82,8 @@ export class ProxyHeader {
    * Reads a header at the beginning of `bytes`; undefined while it is not complete. `bytesUsed` is its length: what follows is
    * the next layer's.
    *
-   * @throws {SluiceError} `ERR_SLUICE_BAD_PROXY_HEADER`, with the `reason` of HAProxy, e.g. `'PRX_NOT_HDR'`.
+   * @throws {SluiceError} `ERR_SLUICE_PROXY_MISSING`, `ERR_SLUICE_PROXY_INVALID` or `ERR_SLUICE_PROXY_BAD_PROTOCOL`, with
+   *   HAProxy's `reason`, e.g. `'PRX_NOT_HDR'`.
    */
   static parse(bytes: Uint8Array, limits?: ProxyLimits): { header: ProxyHeader; bytesUsed: number } | undefined {
     if (!(bytes instanceof Uint8Array)) throw expected('a Uint8Array', bytes, 'bytes')
@@ -89,7 +91,7 @@ export class ProxyHeader {
     const answer = native.proxy.parse(bytes, maxHeaderBytes, maxTlvBytes)
     if (answer === undefined) return undefined
     if (isProxyRefusal(answer)) {
-      throw new SluiceError('BAD_PROXY_HEADER', { phase: 'read', detail: answer.text, reason: answer.reason })
+      throw refusalError(answer)
     }
     return { header: new ProxyHeader(answer.header), bytesUsed: answer.consumed }
   }
@@ -156,4 +158,8 @@ export class ProxyHeader {
     const facts = { version, command, family, transport, replacesAddresses, source, destination }
     return { ...facts, alpn, authority, uniqueId: this.uniqueId?.toString('hex'), netns, ssl: this.ssl, tlvs }
   }
+}
+
+function refusalError({ reason, text }: { reason: string; text: string }): SluiceError {
+  return new SluiceError(nameOfReason[reason] ?? 'PROXY_INVALID', { phase: 'handshake', detail: text, reason })
 }

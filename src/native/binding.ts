@@ -205,6 +205,17 @@ export type NativeClientSessions = object & { readonly clientSessions?: never }
 /** PEM text, or the bytes of PEM or DER. */
 export type NativePem = string | Uint8Array
 
+/** Who serves clients that no name of a table is for: nobody, another context, or the one that has the table. */
+export interface NativeTlsFallback {
+  refuse: boolean
+  context: NativeTlsContext | undefined
+  entry: number
+}
+export interface NativeTlsFallbacks {
+  unknown: NativeTlsFallback
+  nameless: NativeTlsFallback
+}
+
 /** A policy, complete; fields are those of TlsOptions in native/tls/options.h. */
 export interface NativeTlsOptions {
   keys: { certificate: NativePem; key: NativePem; passphrase: string }[]
@@ -276,6 +287,8 @@ export interface NativeTlsInfo {
   pskIdentity: string
   resumed: boolean
   hasPeerCertificate: boolean
+  /** Of a SniPolicy; 0 for none. */
+  entry: number
   /** Present when the peer's certificate did not verify. */
   verifyFailure?: NativeTlsFailure
 }
@@ -323,9 +336,11 @@ export interface NativeTls {
   reloadContext(context: NativeTlsContext, options: NativeTlsOptions): NativeTlsFailure | undefined
   setServerNames(
     context: NativeTlsContext,
-    names: { pattern: string; context: NativeTlsContext }[],
-    strict: boolean,
+    names: { pattern: string; context: NativeTlsContext; entry: number }[],
+    fallbacks: NativeTlsFallbacks,
   ): NativeTlsFailure | undefined
+  /** The entry that serves who asks for this name; 0 for the context itself, -1 for nobody. */
+  chooseServerName(context: NativeTlsContext, name: string): number
   contextTicketKeys(context: NativeTlsContext): NativeTicketKeys | undefined
   createTicketKeys(): NativeTicketKeys | NativeTlsFailure
   setTicketKeys(keys: NativeTicketKeys, list: Uint8Array[], encryptIndex: number): NativeTlsFailure | undefined

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { isTlsFailure, tlsError } from '../errors.js'
-import type { NativeTlsContext } from '../native/binding.js'
+import type { NativeTlsContext, NativeTlsFallbacks } from '../native/binding.js'
 import { boolean, expected, type Parsed, parse, type Shape } from '../options.js'
 import { tlsLibrary } from './library.js'
+import { nameIn } from './names.js'
 import { nativeClientOptions, nativeServerOptions, userOption } from './native-options.js'
 import {
   clientRules,
@@ -33,6 +34,7 @@ export class TlsContext {
   readonly role: 'server' | 'client'
   /** @internal */ readonly native: NativeTlsContext
   /** @internal What it was made of. */ input: Input
+  /** @internal The names are those of a SniPolicy. */ namesAreFixed = false
   private keys: TlsTicketKeys | undefined
 
   private constructor(role: 'server' | 'client', native: NativeTlsContext, input: Input) {
@@ -80,6 +82,8 @@ export class TlsContext {
   reload(changes: TlsServerOptions | TlsClientOptions = {}): void {
     const given = asInput(changes, '')
     if (given.context !== undefined) throw expected('absent', given.context, 'context')
+    if (this.namesAreFixed && given.sni !== undefined)
+      throw expected('absent on the context of a SniPolicy, which has update()', given.sni, 'sni')
     // Tickets keys may have been rotated since, and those in use stay unless others are given.
     const { ticketKeys: _, ...former } = this.input
     const input = overlay(former, given)
@@ -97,6 +101,7 @@ export class TlsContext {
    */
   serverNames(names: TlsServerNames, options?: { strict?: boolean }): void {
     if (this.role !== 'server') throw expected('absent on a context of clients', names, 'names')
+    if (this.namesAreFixed) throw expected('absent on the context of a SniPolicy, which has update()', names, 'names')
     this.setNames(namedContexts(names, 'names'), parse(strictShape, options).strict, '')
   }
 
@@ -111,13 +116,26 @@ export class TlsContext {
     return this.keys
   }
 
-  private setNames(names: NamedContext[], strict: boolean, within: string): void {
-    const list = names.map(({ pattern, context }) => ({ pattern, context: context.native }))
-    const failure = tlsLibrary().setServerNames(this.native, list, strict)
+  /** @internal Who serves which names, and all others. `optionAt` tells the option of the name that is wrong. */
+  putNames(
+    names: readonly (NamedContext & { entry: number })[],
+    fallbacks: NativeTlsFallbacks,
+    optionAt: (index: number) => string,
+  ): void {
+    const list = names.map(({ pattern, context, entry }) => ({ pattern, context: context.native, entry }))
+    const failure = tlsLibrary().setServerNames(this.native, list, fallbacks)
     if (failure === undefined) return
     const index = /^serverNames\[(\d+)\]/.exec(failure.option)?.[1]
-    const option = index === undefined ? 'sni' : `sni[${JSON.stringify(names[Number(index)]!.pattern)}]`
-    throw tlsError(failure, { option: nameIn(within, option) })
+    throw tlsError(failure, { option: index === undefined ? 'sni' : optionAt(Number(index)) })
+  }
+
+  private setNames(names: NamedContext[], strict: boolean, within: string): void {
+    const others = { refuse: strict, context: undefined, entry: 0 }
+    this.putNames(
+      names.map((name) => ({ ...name, entry: 0 })),
+      { unknown: others, nameless: others },
+      (index) => nameIn(within, `sni[${JSON.stringify(names[index]!.pattern)}]`),
+    )
   }
 }
 
@@ -166,10 +184,6 @@ function asInput(options: unknown, within: string): Input {
   if (typeof options !== 'object' || options === null || Array.isArray(options))
     throw expected('options of TLS', options, within || 'options')
   return options as Input
-}
-
-function nameIn(within: string, option: string): string {
-  return within === '' ? option : `${within}.${option}`
 }
 
 function optionError(failure: Parameters<typeof tlsError>[0], input: Input, within: string) {

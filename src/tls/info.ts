@@ -2,6 +2,7 @@ import { isTlsFailure, SluiceError, tlsError } from '../errors.js'
 import type { NativeChannel, NativeTlsInfo } from '../native/binding.js'
 import { expected, integer, oneOf } from '../options.js'
 import { type CertificateInfo, parseCertificate } from './certificate.js'
+import { entryOf } from './sni-entries.js'
 
 /** How to bind what is said inside a connection to it. Source: RFC 5929, RFC 9266. */
 export type TlsChannelBinding = 'tls-unique' | 'tls-exporter' | 'tls-server-end-point'
@@ -56,6 +57,16 @@ export class TlsInfo {
   /** The name that the client asked for (SNI). */
   get serverName(): string | undefined {
     return this.info.serverName || undefined
+  }
+
+  /** Servers with a {@link SniPolicy}: the label of the entry that the connection is served by. */
+  get entry(): string | undefined {
+    return entryOf(this.info.entry)?.label
+  }
+
+  /** @internal */
+  get entryNumber(): number {
+    return this.info.entry
   }
 
   /** Servers: which pre-shared key the client has. */

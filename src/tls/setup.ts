@@ -6,6 +6,7 @@ import type { ConnectionTls } from '../settings.js'
 import type { CertificateInfo } from './certificate.js'
 import { clientContext, TlsContext } from './context.js'
 import type { TlsInfo } from './info.js'
+import { nameIn } from './names.js'
 import {
   clientRules,
   clientShape,
@@ -16,6 +17,7 @@ import {
   serverShape,
   startTlsShape,
 } from './options.js'
+import { SniPolicy } from './sni-policy.js'
 
 type Input = Readonly<Record<string, unknown>>
 
@@ -120,7 +122,8 @@ const noPeer = {
 // The context, given or made, and the options of connections: those of the context under those given beside it.
 function split(role: 'server' | 'client', value: unknown, within: string): { context: TlsContext; connection: Input } {
   const input = asInput(value, within || 'options')
-  const { context: given, ...others } = input
+  const { context, ...others } = input
+  const given = context instanceof SniPolicy ? context.context : context
   const where = nameIn(within, 'context')
   if (given === undefined) {
     const context = role === 'client' ? clientContext(input, within) : TlsContext.make('server', input, within)
@@ -132,15 +135,13 @@ function split(role: 'server' | 'client', value: unknown, within: string): { con
 }
 
 function isContextGiven(value: unknown): boolean {
-  return value instanceof TlsContext || (value as { context?: unknown }).context !== undefined
-}
-
-function nameIn(within: string, option: string): string {
-  return within === '' ? option : `${within}.${option}`
+  return (
+    value instanceof TlsContext || value instanceof SniPolicy || (value as { context?: unknown }).context !== undefined
+  )
 }
 
 function asInput(value: unknown, option: string): Input {
-  if (value instanceof TlsContext) return { context: value }
+  if (value instanceof TlsContext || value instanceof SniPolicy) return { context: value }
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Input
   throw expected('options of TLS, or a TlsContext', value, option)
 }

@@ -289,8 +289,8 @@ TEST("ML-KEM comes first where OpenSSL has it, and costs others no round trip") 
 
 TEST("a name is matched exactly, then by one label of a wildcard, in either case; others get the default") {
   const auto fallback = serverContext(), exact = serverContext(), wild = serverContext();
-  auto table = TlsServerNames::create(
-      {{"a.example.com", exact}, {"*.Example.com", wild}, {"!not.example.com", wild}}, false);
+  auto table =
+      TlsServerNames::create({{"a.example.com", exact}, {"*.Example.com", wild}, {"!not.example.com", wild}}, {});
   REQUIRE(table);
   const TlsServerNames& names = **table;
   CHECK(names.find("A.EXAMPLE.com") == exact.get());
@@ -301,13 +301,21 @@ TEST("a name is matched exactly, then by one label of a wildcard, in either case
   CHECK(names.find(".example.com") == nullptr);
   CHECK(names.find("not.example.com") == nullptr);
   CHECK(names.find("") == nullptr);
+  // What is no DNS name is nobody's, though it ends like one: a fullwidth or ideographic dot, blanks, a NUL.
+  for (const std::string_view odd :
+       {std::string_view("x\u3002b.example.com"), std::string_view("x\uff0eb.example.com"),
+        std::string_view("b .example.com"), std::string_view("b\0.example.com", 14),
+        std::string_view("b/.example.com"), std::string_view("b..example.com"),
+        std::string_view("\xe4.example.com"), std::string_view("b.example.com..")}) {
+    CHECK(names.find(odd) == nullptr);
+  }
 
   for (const char* bad : {"", "*", "a.*.com", "**.com", "a b.com", "*.", "!other.org", "x..y"}) {
-    auto refused = TlsServerNames::create({{"*.example.com", wild}, {bad, wild}}, false);
+    auto refused = TlsServerNames::create({{"*.example.com", wild}, {bad, wild}}, {});
     REQUIRE(!refused);
     CHECK_EQ(refused.error().option, "serverNames[1]");
   }
-  CHECK(!TlsServerNames::create({{"a.com", exact}, {"A.com", wild}}, false));
+  CHECK(!TlsServerNames::create({{"a.com", exact}, {"A.com", wild}}, {}));
   CHECK(!fallback->setServerNames({{"a.com", fallback}}, false));
   CHECK(!fallback->setServerNames({{"a.com", clientContext()}}, false));
   CHECK(!clientContext()->setServerNames({}, false));

@@ -114,7 +114,7 @@ describe('ProxyHeader.parse', () => {
 
   it('says why it refuses, as HAProxy does', () => {
     expect(refusal(() => ProxyHeader.parse(Buffer.from('GET / HTTP/1.1\r\n')))).toMatchObject({
-      code: 'ERR_SLUICE_BAD_PROXY_HEADER',
+      code: 'ERR_SLUICE_PROXY_MISSING',
       reason: 'PRX_NOT_HDR',
     })
     expect(refusal(() => ProxyHeader.parse(Buffer.from('PROXY TCP4 1.2.3.4\r\n'))).reason).toBe('PRX_BAD_HDR')
