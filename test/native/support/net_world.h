@@ -100,7 +100,7 @@ class NetWorld {
   std::vector<uint32_t> released;       // reference slots, in order
   std::vector<uint32_t> scriptTimers;   // keys, in order
   std::vector<ErrorCode> listenerFailures;
-  std::vector<int32_t> handshakeFailures;  // numbers for TlsFailures
+  std::vector<int32_t> handshakeFailures;               // numbers for TlsFailures
   std::map<uint32_t, std::array<uint64_t, 2>> relayed;  // bytes per side, by relay that is over
   std::vector<uint32_t> relayTimeouts;                  // relays, in order
   std::function<void(Conn, EventType, const EventRecord&)> handler;
