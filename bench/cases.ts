@@ -15,6 +15,7 @@ export type CaseKind =
   | 'pair'
   | 'total'
   | 'shares'
+  | 'relay'
 
 /**
  * Whom others are compared with: Node's own sockets; the C program that does no more than it has to; `'unlimited'`, the
@@ -30,6 +31,7 @@ export type Yardstick =
   | 'Buffer.concat'
   | 'bl'
   | 'unix-pair'
+  | 'c-relay'
 
 /** A bar to reach. */
 export type Target = ValueTarget | RateTarget
@@ -185,6 +187,14 @@ export const cases: readonly BenchCase[] = [
     targets: [{ via: 'pair', against: 'unix-pair', atMost: 0.33 }],
     quick: true,
   },
+  relay(64, 1024, [nodeNet(0.35), { via: handlers, against: 'c-relay', atMost: 1.2 }]),
+  relay(16, 64 * 1024, [nodeNet(0.35), { via: handlers, against: 'c-relay', atMost: 1.2 }], true),
+  {
+    ...relay(16, 64 * 1024, [{ via: handlers, against: 'node:tls', atMost: 0.5 }]),
+    name: 'tls-relay-64KiB',
+    title: 'TLS, ended by a relay: 16 connections × 64 KiB to an echo server without TLS',
+    tls: { keyType: 'P-256' },
+  },
   shared('total', 'its total is off the limit', 1),
   shared('shares', 'the share of a connection is off the mean, at most', 5),
   tlsEcho(1024, 0.6, true),
@@ -248,7 +258,11 @@ export const cases: readonly BenchCase[] = [
 ]
 
 /** Whom the servers of a case are compared with. */
-export function yardsticksOf({ tls }: Pick<BenchCase, 'tls'>): { readonly node: Yardstick; readonly c: Yardstick } {
+export function yardsticksOf({ kind, tls }: Pick<BenchCase, 'kind' | 'tls'>): {
+  readonly node: Yardstick
+  readonly c: Yardstick
+} {
+  if (kind === 'relay' && tls === undefined) return { node: 'node:net', c: 'c-relay' }
   return tls === undefined ? { node: 'node:net', c: 'c-epoll' } : { node: 'node:tls', c: 'c-openssl' }
 }
 
@@ -285,6 +299,11 @@ function echo(connections: number, bytes: number, depth: number, targets: Target
     targets,
     quick,
   }
+}
+
+function relay(connections: number, bytes: number, targets: Target[], quick = false): BenchCase {
+  const title = `relay: ${connections} connections × ${spelled(bytes)}, through a relay to an echo server`
+  return { ...echo(connections, bytes, 1, targets, quick), name: `relay-${bytes / 1024}KiB`, title, kind: 'relay' }
 }
 
 function tlsEcho(bytes: number, ofNode: number, quick = false): BenchCase {

@@ -34,16 +34,17 @@ export type Transport = 'tcp' | 'tls'
 
 const nothing: readonly CaseKind[] = []
 const sharing: readonly CaseKind[] = ['total', 'shares']
-const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay', ...sharing]
+const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay', 'relay', ...sharing]
 // Without Node's meter of delay, without streams, and with no rate of their own.
-const simpler: readonly CaseKind[] = ['delay', 'storm', 'crowd', 'filter', ...sharing]
+const simpler: readonly CaseKind[] = ['delay', 'storm', 'crowd', 'filter', 'relay', ...sharing]
 const both: readonly Transport[] = ['tcp', 'tls']
 
 /** Whether it can take part in a case, leaving aside whether it runs here. */
 export function takesPart({ only, without, over }: Competitor, { kind, tls }: BenchCase): boolean {
+  const isOver = over.length === 0 || over.includes(tls === undefined ? 'tcp' : 'tls')
   if (kind === 'queue' || kind === 'pair') return only === kind
   if (only !== undefined && only !== kind) return false
-  return !without.includes(kind) && over.includes(tls === undefined ? 'tcp' : 'tls')
+  return !without.includes(kind) && isOver
 }
 
 /** All servers, in the order they are shown. `engine` leaves out sluice on any other engine. */
@@ -65,6 +66,8 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
     native('c-epoll', 'C, epoll', programs.echo_epoll, true, 'tcp'),
     native('c-io_uring', 'C, io_uring', programs.echo_uring, false, 'tcp'),
     native('c-openssl', `C, epoll, OpenSSL ${versionOf(programs.echo_tls)}`.trimEnd(), programs.echo_tls, true, 'tls'),
+    relays('c-relay', 'C, epoll, receive and send', programs.relay_epoll),
+    relays('c-relay-splice', 'C, epoll, splice', programs.relay_epoll, '--via', 'splice'),
     queue('byte-queue', 'sluice ByteQueue'),
     queue('Buffer.concat', 'Buffer.concat'),
     queue('bl', 'bl', findPackage('bl') ? undefined : 'the package `bl` is not installed here'),
@@ -104,13 +107,18 @@ function native(id: string, title: string, program: Program, quick: boolean, ove
   return { id, title, command, reason: program.reason, quick, without: simpler, over: [over] }
 }
 
+function relays(id: string, title: string, program: Program, ...args: string[]): Competitor {
+  const command = program.path === undefined ? undefined : [program.path, ...args]
+  return { id, title, command, reason: program.reason, quick: true, without: nothing, only: 'relay', over: ['tcp'] }
+}
+
 // The system's OpenSSL, and Node's may be another one.
 function versionOf({ path }: Program): string {
   return path === undefined ? '' : spawnSync(path, ['--version'], { encoding: 'latin1', timeout: 5000 }).stdout.trim()
 }
 
 // Once secured, a connection is as on the event loop.
-const handshakesApart: readonly CaseKind[] = ['echo', 'sink', 'source', 'idle', 'delay']
+const handshakesApart: readonly CaseKind[] = ['echo', 'sink', 'source', 'idle', 'delay', 'relay']
 
 function sluice(only: string | undefined): Competitor[] {
   let engines: readonly { name: string; available: boolean; reason?: string }[]
@@ -162,7 +170,7 @@ function sluice(only: string | undefined): Competitor[] {
       command: command('--via', 'duplex'),
       targets: 'duplex' as const,
       quick: name === preferred,
-      without: sharing,
+      without: ['relay', ...sharing] as const,
     }
     const limited = {
       ...common,

@@ -31,6 +31,7 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   pair: 'work',
   total: 'shared',
   shares: 'shared',
+  relay: 'relay',
 }
 
 const modeOf: Readonly<Record<Exclude<CaseKind, 'queue' | 'pair'>, LoadMode>> = {
@@ -45,6 +46,7 @@ const modeOf: Readonly<Record<Exclude<CaseKind, 'queue' | 'pair'>, LoadMode>> = 
   filter: 'echo',
   total: 'source',
   shares: 'source',
+  relay: 'echo',
 }
 
 /** Measures one round of a case on a server that is warm. */

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 
 /** The programs in bench/native: what they are for is said at the top of each source. */
-export type ProgramName = 'launch' | 'load' | 'load_tls' | 'echo_epoll' | 'echo_uring' | 'echo_tls'
+export type ProgramName = 'launch' | 'load' | 'load_tls' | 'echo_epoll' | 'echo_uring' | 'echo_tls' | 'relay_epoll'
 
 export interface Program {
   /** The executable; undefined when it could not be made. */
@@ -15,7 +15,9 @@ export interface Program {
 
 export type Programs = Readonly<Record<ProgramName, Program>>
 
-const names: readonly ProgramName[] = ['launch', 'load', 'load_tls', 'echo_epoll', 'echo_uring', 'echo_tls']
+const names: readonly ProgramName[] = [
+  ...(['launch', 'load', 'load_tls', 'echo_epoll', 'echo_uring', 'echo_tls', 'relay_epoll'] as const),
+]
 const withOpenSsl: ReadonlySet<ProgramName> = new Set(['load_tls', 'echo_tls'])
 const packageRoot = resolve(__dirname, '../..')
 const sources = join(packageRoot, 'bench/native')

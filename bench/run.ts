@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events'
+import { join } from 'node:path'
 import { type BenchCase, withConnections } from './cases.js'
 import { type Competitor, takesPart } from './competitors.js'
 import { Identities, type IdentityFiles } from './identities.js'
@@ -61,6 +62,7 @@ class Run {
   readonly #problems: Problem[] = []
   readonly #cases: CaseResult[] = []
   readonly #identities = new Identities()
+  #upstream: number | undefined
 
   constructor(options: RunOptions) {
     this.#options = options
@@ -101,6 +103,8 @@ class Run {
     const servers = new Map<Competitor, ServerProcess>()
     // Memory is measured once per process, since what was freed is used again by the next round.
     const fresh = bench.kind === 'idle' || bench.kind === 'total' || bench.kind === 'shares'
+    const upstream = bench.kind === 'relay' ? await this.#startUpstream(bench) : undefined
+    this.#upstream = upstream?.port
     try {
       if (!fresh) for (const competitor of competitors) await this.#start(bench, competitor, servers)
       for (let round = 0; round < roundsOf(bench, this.#options.rounds); round++) {
@@ -115,6 +119,7 @@ class Run {
       }
     } finally {
       await Promise.all([...servers.values()].map((server) => server.stop()))
+      await upstream?.stop()
     }
     return summarise(bench, competitors, rounds)
   }
@@ -132,10 +137,23 @@ class Run {
         files: bench.connections + (bench.crowd ?? 0) + ownFiles,
         signal,
         identity: this.#identityOf(bench),
+        upstream: this.#upstream,
       })
       servers.set(competitor, server)
       progress.show(bench, competitor, 'warms up')
       await warmUp(bench, server, { ...this.#measureOptions(bench), seconds: warmupSeconds })
+    })
+  }
+
+  /** What relays relay to: an echo server, on the core of the load. */
+  #startUpstream(bench: BenchCase): Promise<ServerProcess> {
+    const { programs, signal } = this.#options
+    const path = programs.echo_epoll.path
+    const command = path === undefined ? [process.execPath, join(__dirname, 'servers/node-net.js')] : [path]
+    const echo = { id: path === undefined ? 'node:net' : 'c-epoll', title: '', command, quick: false }
+    const launch = programs.launch.path
+    return ServerProcess.start({ ...echo, without: [], over: ['tcp'] }, 'echo', {
+      ...{ launch, core: this.#loadCore(bench), files: bench.connections + ownFiles, signal },
     })
   }
 

@@ -5,9 +5,10 @@ import { cpuNanosecondsOf, residentBytesOf } from './process-clock.js'
 
 /**
  * What a server does with its connections: RFC 862, 863 and 864; an echo through filters that change every byte on its way
- * in, and back on its way out; without connections, work of its own; RFC 864 again, all connections within one rate.
+ * in, and back on its way out; without connections, work of its own; RFC 864 again, all connections within one rate; each
+ * connection joined to one to another server.
  */
-export type Service = 'echo' | 'discard' | 'chargen' | 'mask' | 'work' | 'shared'
+export type Service = 'echo' | 'discard' | 'chargen' | 'mask' | 'work' | 'shared' | 'relay'
 
 /** Work that was done. */
 export interface Work {
@@ -53,11 +54,13 @@ export class ServerProcess {
   static async start(
     competitor: Competitor,
     service: Service,
-    options: Omit<ChildOptions, 'command'> & { identity?: IdentityFiles },
+    options: Omit<ChildOptions, 'command'> & { identity?: IdentityFiles; upstream?: number },
   ): Promise<ServerProcess> {
-    const { identity } = options
+    const { identity, upstream } = options
     const secured = identity === undefined ? [] : ['--cert', identity.cert, '--key', identity.key]
-    const child = new Child({ ...options, command: [...competitor.command!, '--service', service, ...secured] })
+    const joined = upstream === undefined ? [] : ['--upstream', String(upstream)]
+    const command = [...competitor.command!, '--service', service, ...secured, ...joined]
+    const child = new Child({ ...options, command })
     try {
       const { port } = await child.next<{ port: number }>(startTimeoutMs)
       return new ServerProcess(child, port, competitor.preface, !competitor.id.startsWith('c-'))

@@ -56,11 +56,13 @@ export interface RuntimeStats {
   buffersExhausted: number
   /** io_uring: multishot operations that the kernel had ended, and that were started again. */
   multishotRearmed: number
+  /** Times that bytes of a relay went from socket to socket without being copied (splice(2)). */
+  splices: number
 }
 
 const statNames = [
   ...(['connections', 'turns', 'waits', 'receives', 'receivesWithoutData', 'sends', 'interestChanges'] as const),
-  ...(['staleEvents', 'buffersExhausted', 'multishotRearmed'] as const),
+  ...(['staleEvents', 'buffersExhausted', 'multishotRearmed', 'splices'] as const),
 ]
 
 /**

@@ -17,12 +17,12 @@ typedef struct Side {
   struct Side* other;
   int fd;
   uint32_t watched;
-  bool ended;              // it has sent all
-  uint8_t* kept;           // owned: bytes for it that the kernel did not take; NULL when there are none
+  bool ended;     // it has sent all
+  uint8_t* kept;  // owned: bytes for it that the kernel did not take; NULL when there are none
   size_t keptSize, keptSent;
-  int pipe[2];             // on the way to it
-  size_t piped;            // bytes in there
-  bool dead;               // freed after this turn
+  int pipe[2];   // on the way to it
+  size_t piped;  // bytes in there
+  bool dead;     // freed after this turn
 } Side;
 
 static int poller;

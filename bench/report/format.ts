@@ -60,6 +60,7 @@ const againstName: Readonly<Record<Yardstick, string>> = {
   'node:tls': 'node:tls',
   'c-epoll': 'C',
   'c-openssl': 'C',
+  'c-relay': 'C',
   unlimited: 'no limits',
   'no-steps': 'no steps',
   'Buffer.concat': 'Buffer.concat',
@@ -72,4 +73,5 @@ export const yardstickName: Readonly<Record<Yardstick, string>> = {
   ...againstName,
   'c-epoll': 'C epoll',
   'c-openssl': 'C OpenSSL',
+  'c-relay': 'C relay',
 }

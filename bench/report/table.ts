@@ -65,6 +65,7 @@ const perSecond = {
   pair: 'messages/s',
   total: 'throughput',
   shares: 'throughput',
+  relay: 'messages/s',
 }
 
 function renderCase(bench: CaseResult): string {

@@ -637,6 +637,7 @@ Napi::Value Channel::stats(const Napi::CallbackInfo& info) {
   set("receivesWithoutData", counters.receivesWithoutData);
   set("buffersExhausted", counters.buffersExhausted);
   set("multishotRearmed", counters.multishotRearmed);
+  set("splices", counters.splices);
   return result;
 }
 

@@ -42,6 +42,7 @@ struct Completion {
     sent,           // socket, length bytes left; 0 means only that there is room again
     sendFailed,     // socket, error; receiving may still go on (HP-12)
     closed,         // socket: the engine holds nothing of it any more; call release()
+    spliced,        // socket: length bytes went to the one of spliceTo()
   };
   Kind kind;
   Slot socket = noSlot;
@@ -108,6 +109,7 @@ struct EngineFeatures {
   bool limitedReceives = false;     // a multishot receive ends by itself after a turn's share (Linux 6.17)
   bool unixSockets = true;
   bool sendsFiles = false;  // sendFile() works
+  bool splices = false;     // spliceTo() works
 };
 
 /// Says how much a socket may receive, where somebody limits it: see Engine::limitReceive().
@@ -131,6 +133,7 @@ struct EngineCounters {
   uint64_t interestChanges = 0;      // epoll_ctl and the like
   uint64_t receives = 0, sends = 0;  // operations tried
   uint64_t receivesWithoutData = 0;  // EAGAIN, ENOBUFS
+  uint64_t splices = 0;              // receives that went to another socket without coming here
   uint64_t buffersExhausted = 0;     // io_uring: ENOBUFS
   uint64_t multishotRearmed = 0;     // io_uring: a multishot that the kernel ended
 };
@@ -207,6 +210,11 @@ class Engine {
     (void)socket, (void)file, (void)offset, (void)length;
     return {.error = {ErrorCode::notSupported}};
   }
+  /// What `from` receives goes to `to` within the system, told as `spliced`, for as long as that does; when `to` takes
+  /// less, or the system cannot, it comes as `received` again, and this is over. noSlot ends it, which must be before
+  /// either is closed, or anything else is sent to `to`. Only where features().splices, and not under limitReceive().
+  virtual void spliceTo(Slot from, Slot to) { (void)from, (void)to; }
+  virtual bool isSplicing(Slot from) const { return (void)from, false; }
   /// Sends FIN. Only when no send is waiting. Errors: notConnected sockets; harmless otherwise.
   virtual Result<void> shutdownSend(Slot socket) = 0;
   /// Starts to close, cancelling whatever is under way; `closed` follows from a later poll().

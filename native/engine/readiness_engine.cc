@@ -65,7 +65,8 @@ ReadinessEngine::~ReadinessEngine() {
 
 EngineFeatures ReadinessEngine::features() const {
   return {.wakeStyle = poller_->pollFd() >= 0 ? WakeStyle::descriptor : WakeStyle::thread,
-          .sendsFiles = sys::hasSendfile};
+          .sendsFiles = sys::hasSendfile,
+          .splices = sys::hasSplice};
 }
 
 // Interest ------------------------------------------------------------------------------------------------------
@@ -258,6 +259,13 @@ void ReadinessEngine::receive(Slot slot, bool on) {
 void ReadinessEngine::limitReceive(Slot slot, bool on) {
   SLUICE_ASSERT(sockets_.contains(slot));
   sockets_[slot].limited = on;
+  sockets_[slot].unusual = on || sockets_[slot].spliceTo != noSlot;
+}
+
+void ReadinessEngine::spliceTo(Slot from, Slot to) {
+  SLUICE_ASSERT(sockets_.contains(from) && (to == noSlot || sockets_.contains(to)));
+  sockets_[from].spliceTo = to;
+  sockets_[from].unusual = to != noSlot || sockets_[from].limited;
 }
 
 /// True when the kernel had no room last time: `result` then says that `sent` will follow, or why not.
@@ -430,7 +438,12 @@ ReadinessEngine::Turn ReadinessEngine::receiveFrom(Slot slot, Socket& socket, Fi
 
     uint32_t chunk = std::min({options_.receiveChunkBytes, space, turn});
     bool cut = false;  // by the limiter
-    if (socket.limited) {
+    if (socket.unusual && socket.spliceTo != noSlot) {
+      Turn result = Turn::more;
+      if (!spliceFrom(slot, socket, turn, filling, result)) continue;
+      return result;
+    }
+    if (socket.unusual && socket.limited) {
       const uint32_t allowed = limiter_->mayReceive(slot);
       if (allowed == 0) {
         // It is readable, so the poller would tell of it again and again.
@@ -461,6 +474,54 @@ ReadinessEngine::Turn ReadinessEngine::receiveFrom(Slot slot, Socket& socket, Fi
     return Turn::drained;
   }
   return Turn::more;
+}
+
+/// Receives straight into another socket. True when the turn is over, with its `result`.
+//
+// What that one does not take comes here after all, so that the pipe is empty for the next.
+bool ReadinessEngine::spliceFrom(Slot slot, Socket& socket, uint32_t& turn, Filling& filling, Turn& result) {
+  if (filling.completions.size() - filling.count < 2) {
+    result = filling.count > 0 ? Turn::more : Turn::noRoom;
+    return true;
+  }
+  Socket& to = sockets_[socket.spliceTo];
+  if (!pipe_.ready() || to.fd < 0) {
+    spliceTo(slot, noSlot);
+    return false;
+  }
+  const size_t most = std::min<size_t>({turn, filling.spaceEnd - filling.space, SplicePipe::sizeBytes});
+  ++counters_.receives;
+  const ssize_t got = pipe_.fill(socket.fd, most);
+  if (got <= 0) {
+    const int error = got < 0 ? errno : 0;
+    if (error == EINVAL || error == ENOSYS || error == EBADF) {
+      spliceTo(slot, noSlot);
+      return false;
+    }
+    ++counters_.receivesWithoutData;
+    if (error != EAGAIN) finishReceiving(slot, socket, error, filling);
+    result = Turn::drained;
+    return true;
+  }
+  ++counters_.splices;
+  ++counters_.sends;
+  int error = 0;
+  const auto length = static_cast<uint32_t>(got);
+  const auto left = static_cast<uint32_t>(pipe_.empty(to.fd, length, error));
+  if (left < length) filling.push({.kind = spliced, .socket = slot, .length = length - left});
+  turn -= length;
+  if (left > 0) {
+    // With an error the next send() of it says the same.
+    if (error == 0) to.blocked = true;
+    else if (isDeath(error)) to.failure = error == EPIPE ? ECONNRESET : error;
+    pipe_.read(options_.slab.subspan(filling.space, left));
+    filling.push({.kind = received, .socket = slot, .offset = filling.space, .length = left});
+    filling.space = (filling.space + left + 7) & ~7u;
+    filling.received = true;
+    spliceTo(slot, noSlot);
+  }
+  result = Turn::drained;
+  return length < most || left > 0;
 }
 
 /// `error` 0: recv() said the peer has ended, which is only true when nothing worse is known (HP-26).

@@ -7,6 +7,7 @@
 #include "engine/fd_engine.h"
 #include "engine/poller.h"
 #include "engine/slot_table.h"
+#include "engine/splice_pipe.h"
 
 namespace sluice {
 
@@ -37,6 +38,8 @@ class ReadinessEngine final : public FdEngine {
   void limitReceive(Slot socket, bool on) override;
   SendResult send(Slot socket, const iovec* pieces, int count) override;
   SendResult sendFile(Slot socket, int file, uint64_t offset, size_t length) override;
+  void spliceTo(Slot from, Slot to) override;
+  bool isSplicing(Slot from) const override { return sockets_[from].spliceTo != noSlot; }
   void close(Slot socket, CloseMode mode) override;
   void release(Slot socket) override;
   Slot reserve() override { return sockets_.allocate(); }
@@ -64,6 +67,8 @@ class ReadinessEngine final : public FdEngine {
     uint8_t pending = 0;       // its entries in pending_
     bool isUnix = false;
     bool limited = false;  // the limiter says how much it may receive
+    bool unusual = false;  // limited, or spliced
+    Slot spliceTo = noSlot;
   };
   struct Listener {
     int fd = -1;  // owned
@@ -107,6 +112,7 @@ class ReadinessEngine final : public FdEngine {
   void serveListener(ListenerId id, Filling& filling);
   void serveConnecting(Slot slot, Socket& socket, Filling& filling);
   Turn receiveFrom(Slot slot, Socket& socket, Filling& filling);
+  bool spliceFrom(Slot slot, Socket& socket, uint32_t& turn, Filling& filling, Turn& result);
   void finishReceiving(Slot slot, Socket& socket, int error, Filling& filling);
   void noteWait(size_t found);
   bool receiveAhead(Filling& filling);
@@ -120,6 +126,7 @@ class ReadinessEngine final : public FdEngine {
   size_t readyNext_ = 0;
   size_t readyCount_ = 0;
   Error broken_{};  // the poller cannot go on
+  SplicePipe pipe_;
 
   // See receiveAhead().
   Token lone_{0};            // the socket that was all the last waits reported

@@ -90,6 +90,23 @@ inline constexpr bool hasSendfile = true;
 inline constexpr bool hasSendfile = false;
 #endif
 
+/// Moves bytes between a pipe and a socket, without waiting; 0 when the socket has ended.
+inline ssize_t splice(int from, int to, size_t length) {
+  (void)from, (void)to, (void)length;
+#ifdef __linux__
+  return retried("splice",
+                 [=] { return ::splice(from, nullptr, to, nullptr, length, SPLICE_F_MOVE | SPLICE_F_NONBLOCK); });
+#else
+  errno = ENOSYS;
+  return -1;
+#endif
+}
+#ifdef __linux__
+inline constexpr bool hasSplice = true;
+#else
+inline constexpr bool hasSplice = false;
+#endif
+
 inline int socket(int family, int type, int protocol) {
   return retried("socket", [=] { return ::socket(family, type, protocol); });
 }

@@ -36,6 +36,7 @@ Network::Network(Loop& loop, void (*wakeLoop)(void*), void* wakeContext)
       engine_(loop.engine()),
       defers_(engine_.features().batchedSubmission),
       lends_(engine_.features().lendsReceiveMemory),
+      splices_(engine_.features().splices),
       wakeLoop_(wakeLoop),
       wakeContext_(wakeContext),
       rateMail_(wakeLoop, wakeContext) {
@@ -147,6 +148,7 @@ void Network::onCompletion(const Completion& completion) {
     case sent: return onSent(slot, connection, completion.length);
     case sendFailed: return onSendFailed(slot, connection, completion.error);
     case closed: return onClosed(slot, connection);
+    case spliced: return onSpliced(slot, connection, completion.length);
     default: return;
   }
 }
@@ -225,6 +227,7 @@ void Network::beginDraining(Slot slot, Connection& connection, uint32_t boundMs)
   }
   if (connection.state != ConnectionState::open) return;
   connection.moveTo(ConnectionState::draining);
+  if (connection.relay) stopSplicing(*connection.relay);
   if (boundMs != 0) {
     timersOf(slot, connection).stateDeadlineMs = loop_.nowMs() + boundMs;
     armTimers(slot, connection);

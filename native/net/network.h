@@ -86,7 +86,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
     // Told by other threads, perhaps while this one was busy: nobody wakes it for these again.
     if (pool_ && pool_->hasResults()) return true;
     if (gateOpened_.load(std::memory_order_relaxed) || gateWanted_.load(std::memory_order_relaxed)) return true;
-    return !readable_.empty() || !handshakes_.empty() || pairs_.work() || !rateMail_.empty();
+    return !readable_.empty() || !handshakes_.empty() || !relayedTo_.empty() || pairs_.work() || !rateMail_.empty();
   }
   /// onTurn() has something to do that needs nothing of the kernel.
   bool workInMemory() const { return pairs_.work() || !readable_.empty(); }
@@ -265,9 +265,13 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void beginFlow(Slot slot, Connection& connection, uint64_t passedBytes);
   bool holdIfFull(Relay& relay, Slot from, Connection& connection);
   void passOn(Slot slot, Connection& connection, const uint8_t* data, uint32_t length, uint32_t id);
+  void sendRelayed();
   void onRelayed(Slot slot, Connection& connection, const Completion& completion);
   std::span<uint8_t> relayRoom();
   bool passOnPlain(Slot slot, Connection& connection);
+  void noteSize(Relay& relay, Slot from, const Connection& connection, uint32_t length);
+  void onSpliced(Slot slot, Connection& connection, uint32_t length);
+  void stopSplicing(Relay& relay);
   bool onRelayDrained(Slot slot, Connection& connection);
   void endFlow(Slot slot, Connection& connection);
   void onRelayFinished(Slot slot, Connection& connection);
@@ -322,6 +326,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   Engine& engine_;
   const bool defers_;  // sends complete later, so their bytes must stay
   const bool lends_;
+  const bool splices_;
   void (*const wakeLoop_)(void*);
   void* const wakeContext_;
   RateMailbox rateMail_;  // before the connections, whose members refer to it
@@ -335,6 +340,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   uint32_t nextRelay_ = 1;
   std::vector<uint8_t> relayRoom_;  // plaintext between two sessions
   size_t relayRoomUsed_ = 0;
+  std::vector<std::pair<Slot, uint32_t>> relayedTo_;  // with something queued in this turn
   std::vector<Staged> staged_;
   std::vector<Slot> dirty_;
   std::vector<std::unique_ptr<ByteQueue>> spareQueues_;

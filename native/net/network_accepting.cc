@@ -147,6 +147,7 @@ void Network::gateWanted() {
 }
 
 void Network::serveWaiting(bool withHandshakes) {
+  if (!relayedTo_.empty()) sendRelayed();
   if (pool_) takeBackHandshakes();
   if (!handshakes_.empty() && (withHandshakes || pool_)) serveHandshakes();
   if (!rateMail_.empty()) takeGrants();

@@ -38,6 +38,7 @@ ConnectionLimit& Network::limitOf(Slot slot, Connection& connection) {
     connection.limit = std::make_unique<ConnectionLimit>();
     connection.limit->timer.tag = static_cast<uint64_t>(TimerKind::limit) << 32 | slot;
     limitReceive(slot, true);
+    if (connection.relay) stopSplicing(*connection.relay);
   }
   return *connection.limit;
 }

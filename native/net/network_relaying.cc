@@ -16,6 +16,10 @@ constexpr size_t relayRoomBytes = 64 * 1024;
 constexpr TimeMs breakOffPatienceMs = 5000;
 constexpr TimeMs breakOffStepMs = 2, breakOffMaxStepMs = 128;
 constexpr uint16_t relayPause = pausedByRelay;
+// Splicing saves two copies and costs a system call. Measured on epoll, in CPU of a plain relay: 0.75 of receive and send for
+// 64 KiB messages, 1.2 for 1 KiB.
+constexpr uint32_t spliceFromBytes = 32 * 1024, spliceLeastBytes = 16 * 1024;
+constexpr uint8_t mostSmallSplices = 4, mostSpliceAfter = 128;
 }  // namespace
 
 // ---- Beginning
@@ -99,12 +103,78 @@ void Network::passOn(Slot slot, Connection& connection, const uint8_t* data, uin
   if (first && relay.bounds.tunnelTimeoutMs != 0) beginTunnel(relay);
   Connection& to = at(end.slot);
   SLUICE_ASSERT(to.firstStaged < 0);
+  const bool wasIdle = !to.queue && !to.sending;
   const size_t stagedBefore = staged_.size();
   to.firstStaged = to.lastStaged = static_cast<int32_t>(stagedBefore);
   staged_.push_back({data, length, id, -1, OpType::writeSlab});
-  flushStaged(end.slot, to);
+  if (defers_ && !to.tls && to.state == ConnectionState::open) {
+    // What a turn brings leaves together, in sendRelayed().
+    queueStaged(to, queueOf(to), 0);
+    if (wasIdle) relayedTo_.emplace_back(end.slot, to.tag);
+  } else {
+    flushStaged(end.slot, to);
+  }
   staged_.resize(stagedBefore);
-  if (flow.state == FlowState::flowing) holdIfFull(relay, slot, connection);
+  if (flow.state != FlowState::flowing) return;
+  if (splices_) noteSize(relay, slot, connection, length);
+  holdIfFull(relay, slot, connection);
+}
+
+// Many large receives in a row: from now on they need not come here.
+void Network::noteSize(Relay& relay, Slot from, const Connection& connection, uint32_t length) {
+  RelayFlow& flow = relay.from(from);
+  const Slot slot = relay.otherEnd(from).slot;
+  const Connection& to = at(slot);
+  const bool isFull = to.queue || to.sending;
+  if (flow.splicing) {
+    if (!isFull && engine_.isSplicing(from)) return;  // received before it began
+    engine_.spliceTo(from, noSlot);
+    flow.splicing = false;
+    flow.streak = 0;
+    flow.spliceAfter = static_cast<uint8_t>(std::min<uint32_t>(flow.spliceAfter * 2u, mostSpliceAfter));
+    return;
+  }
+  if (length < spliceFromBytes) {
+    flow.streak = 0;
+    return;
+  }
+  if (++flow.streak < flow.spliceAfter) return;
+  flow.streak = 0;
+  const bool plain = !connection.tls && !to.tls && !connection.local && !to.local && !connection.limit && !to.limit;
+  if (!plain || isFull) return;
+  flow.splicing = true;
+  engine_.spliceTo(from, slot);
+}
+
+void Network::onSpliced(Slot slot, Connection& connection, uint32_t length) {
+  noteRead(slot, connection, length);
+  if (!connection.relay) return;
+  Relay& relay = *connection.relay;
+  RelayFlow& flow = relay.from(slot);
+  flow.bytes += length;
+  const Relay::End& end = relay.otherEnd(slot);
+  if (!end.gone) countTaken(end.slot, at(end.slot), length);
+  if (length >= spliceLeastBytes) flow.streak = 0;
+  else if (++flow.streak >= mostSmallSplices) stopSplicing(relay);
+}
+
+// What either receives comes here again.
+void Network::stopSplicing(Relay& relay) {
+  for (size_t side = 0; side < 2; side++) {
+    if (!relay.flows[side].splicing) continue;
+    relay.flows[side].splicing = false;
+    relay.flows[side].streak = 0;
+    engine_.spliceTo(relay.ends[side].slot, noSlot);
+  }
+}
+
+// After a turn's receives: to those who were idle.
+void Network::sendRelayed() {
+  for (const auto& [slot, tag] : relayedTo_) {
+    Connection* to = find(slot, tag);
+    if (to != nullptr && to->live() && to->queue && !to->sending) sendQueued(slot, *to);
+  }
+  relayedTo_.clear();
 }
 
 void Network::onRelayed(Slot slot, Connection& connection, const Completion& completion) {
@@ -181,6 +251,7 @@ void Network::onRelaySendFailed(Slot slot, Connection& connection) {
   RelayFlow& flow = relay.into(slot);
   if (flow.state == FlowState::ended || flow.state == FlowState::broken) return;
   flow.moveTo(FlowState::broken);
+  stopSplicing(relay);
   const Relay::End& from = relay.otherEnd(slot);
   if (!from.gone) setPauses(from.slot, at(from.slot), at(from.slot).pauses | relayPause);
 }
@@ -189,6 +260,7 @@ void Network::onRelaySendFailed(Slot slot, Connection& connection) {
 // has; otherwise the other one is cut off behind what was received for it.
 void Network::leaveRelay(Slot slot, Connection& connection, bool inOrder) {
   Relay& relay = *connection.relay;
+  stopSplicing(relay);
   for (RelayFlow* flow : {&relay.from(slot), &relay.into(slot)}) {
     const bool over = flow->state == FlowState::ended || flow->state == FlowState::broken;
     if (!over && !(inOrder && flow->state == FlowState::ending)) flow->moveTo(FlowState::broken);

@@ -422,6 +422,7 @@ void Network::deliverLater(Slot slot, Connection& connection) {
 
 void Network::onTurn() {
   if (pairs_.work()) pairs_.collect();
+  if (!relayedTo_.empty()) sendRelayed();
   if (readable_.empty()) return;
   std::vector<std::pair<Slot, uint32_t>> listed;
   listed.swap(readable_);

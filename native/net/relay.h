@@ -30,6 +30,9 @@ struct RelayFlow {
   uint64_t bytes = 0;  // handed to the receiver
   uint32_t highWaterBytes = 0;
   FlowState state = FlowState::waiting;
+  bool splicing = false;    // the engine passes it on by itself
+  uint8_t streak = 0;       // large receives in a row; while splicing, small ones
+  uint8_t spliceAfter = 2;  // as many large ones; more after each time that it did not do
 
   bool ends() const { return state == FlowState::ending || state == FlowState::ended; }
 

@@ -172,8 +172,7 @@ describe.each(modes())('a relay on $name', (mode) => {
     const { a, b, relayed } = await joined(runtime, 'plain', 'plain', { highWaterBytes: 1_000_000 })
     b.outer.pause()
     await nextTurn()
-    // More than the systems take on their own.
-    const bytes = pattern(20_000_000)
+    const bytes = pattern(30_000_000)
     a.outer.write(bytes)
     await stalled(relayed)
     a.outer.reset()
@@ -196,6 +195,21 @@ describe.each(modes())('a relay on $name', (mode) => {
     expect((failure.cause as SluiceError).code).toMatch(/TLS_TRUNCATED|CONNECTION_RESET/)
     expect((await b.atOuter.closed())?.code).toBe('ERR_SLUICE_CONNECTION_RESET')
   })
+
+  it.runIf(mode.engine === 'epoll' || mode.engine === 'poll')(
+    'splices large pieces between plain sockets (HP-127)',
+    async () => {
+      await using runtime = mode.start()
+      const { a, b, relayed } = await joined(runtime)
+      const bytes = pattern(30_000_000)
+      a.outer.end(bytes)
+      b.outer.end('small')
+      await relayed.done
+      expect(runtime.stats().splices).toBeGreaterThan(5)
+      await b.atOuter.closed()
+      expect(b.atOuter.hash).toBe(hashOf(bytes))
+    },
+  )
 
   it('keeps the rate limit of a connection', async () => {
     await using runtime = mode.start()
@@ -397,7 +411,7 @@ describe.each(modes().filter(({ simulated }) => !simulated))('a relay over two r
     const relayed = relay(a.inner, b.inner, { highWaterBytes: 50_000 })
     expect(relayed.stats().native).toBe(false)
     b.outer.pause()
-    const bytes = pattern(12_000_000)
+    const bytes = pattern(30_000_000)
     a.outer.write(bytes)
     b.outer.write('other way')
     await a.atOuter.received(9)

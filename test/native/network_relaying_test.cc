@@ -132,8 +132,8 @@ void oneSeed(uint64_t seed, Plan plan, Outcome& outcome) {
   world.apply();
   world.pass(random.between(0, 20));
   auto relay = over(world, a.inner) || over(world, b.inner)
-                         ? Result<uint32_t>(Error{ErrorCode::closed, 0, ""})
-                         : world.network().relay(a.inner.slot, b.inner.slot, bounds);
+                   ? Result<uint32_t>(Error{ErrorCode::closed, 0, ""})
+                   : world.network().relay(a.inner.slot, b.inner.slot, bounds);
   if (!relay) {
     outcome.refused++;
     return;
@@ -219,7 +219,9 @@ TEST("a relay over networks that stall and reset ends, and tells no end that was
   CHECK(outcome.failed > 50);
 }
 
-TEST("whoever leaves a relay in the middle takes the other one along, behind what was received, for a thousand seeds") {
+TEST(
+    "whoever leaves a relay in the middle takes the other one along, behind what was received, for a thousand "
+    "seeds") {
   Outcome outcome;
   for (uint64_t seed = 1; seed <= seeds(1000) && failures() == 0; ++seed) oneSeed(seed, Plan::leaves, outcome);
   CHECK(outcome.complete > 20);

@@ -317,6 +317,7 @@ describe('cases with TLS', () => {
       'tls-handshake-resumed': 0.5,
       'tls-bulk-in': 0.62,
       'tls-bulk-out': 0.95,
+      'tls-relay-64KiB': 0.5,
     })
   })
 })
