@@ -14,6 +14,7 @@ import { decodeHello, encodeHello, type Hello } from './hello.js'
 import { IncomingMessage } from './incoming-message.js'
 import { KeepAlive } from './keep-alive.js'
 import { type IncomingBody, MessageReader, type MessageSink } from './message-reader.js'
+import { MessageStream } from './message-stream.js'
 import { MessageWriter, type WriterPort } from './message-writer.js'
 import type { Outgoing, OutgoingHolder } from './outgoing.js'
 import {
@@ -29,6 +30,7 @@ import { PacketReader, type PacketSink } from './packet-reader.js'
 import type { Message } from './protocol.js'
 import { RequestTable } from './request-table.js'
 import { MessageSender, type SenderOwner } from './sender.js'
+import { StreamCodec } from './stream-codec.js'
 
 const noPayload = new Uint8Array(0)
 const keepAlivePacket = packetOf(packetKeepAlive, noPayload)
@@ -73,6 +75,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   private isDirty = false
   private isReadingHeld = false
   private isEnding = false
+  private isToBeActive = false
   private closeError: SluiceError | undefined = undefined
   private readonly keepAlive: KeepAlive
   private cancelActivation: (() => void) | undefined = undefined
@@ -128,14 +131,18 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   }
 
   /**
-   * Lets everything pass from now on. `identity` is then what handlers see.
+   * Lets everything pass from now on, or from the peer's hello on. `identity` is then what handlers see.
    *
-   * @throws {SluiceError} `ERR_SLUICE_MESSAGE_INVALID_STATE` unless it is inactive.
+   * @throws {SluiceError} `ERR_SLUICE_MESSAGE_INVALID_STATE` if it is active already, or closing.
    */
   activate(identity?: unknown): void {
-    this.requireState('activate()', 'inactive')
-    this.owner.admit(this)
+    this.requireState('activate()', 'raw', 'greeting', 'inactive')
     if (identity !== undefined) this.identity = identity
+    if (this.current !== 'inactive') {
+      this.isToBeActive = true
+      return
+    }
+    this.owner.admit(this)
     this.cancelActivation?.()
     this.cancelActivation = undefined
     this.moveTo('active')
@@ -333,7 +340,8 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.writer = new MessageWriter(this, hello.slots, hello.window, compressor)
     this.moveTo('inactive')
     this.whenGreeted?.resolve()
-    this.owner.greeted(this)
+    if (this.isToBeActive) this.activate()
+    else this.owner.greeted(this)
   }
 
   private goodbyeReceived(payload: Uint8Array): void {
@@ -393,13 +401,26 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
         return
       }
       const context = this.answers.accept(header)
-      if (context !== undefined) this.answers.deliver(context, bytes.subarray(from, to))
+      if (context?.message.body instanceof StreamCodec) {
+        this.wholeStream(
+          new IncomingMessage(this, -1, 0, header.flags, context, undefined),
+          context.message.body,
+          bytes,
+          from,
+          to,
+        )
+      } else if (context !== undefined) this.answers.deliver(context, bytes.subarray(from, to), false)
       return
     }
     const outgoing = this.requests.find(header.index, header.unique)
     if (outgoing === undefined) return
+    const codec = streamOf(outgoing, header.flags)
+    if (codec !== undefined) {
+      this.wholeStream(new IncomingMessage(this, -1, 0, header.flags, undefined, outgoing), codec, bytes, from, to)
+      return
+    }
     if (to - from <= this.maxBodyBytes) {
-      this.answered(outgoing, header.flags, bytes.subarray(from, to))
+      this.answered(outgoing, header.flags, bytes.subarray(from, to), false)
       return
     }
     this.settled(outgoing, tooLarge(to - from, this.maxBodyBytes), undefined)
@@ -417,10 +438,32 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     }
     this.collecting++
     const incoming = new IncomingMessage(this, slot, round, flags, context, pending)
+    const codec = context === undefined ? streamOf(pending!, flags) : context.message.body
+    if (codec instanceof StreamCodec) {
+      const isStranger = this.current === 'inactive' && !this.isClient
+      const maxBytes = isStranger ? this.owner.maxStrangerMessageBytes : Number.POSITIVE_INFINITY
+      const stream = new MessageStream(incoming, codec.head, this.owner.hello.window, maxBytes)
+      stream.start()
+      return stream
+    }
     const collector = new BodyCollector(incoming, header.sizeBytes, this.maxBodyBytes, this.owner.hello.window)
     if (!collector.isTooLarge) return collector
     incoming.collectingFailed(tooLarge(header.sizeBytes, this.maxBodyBytes))
     return undefined
+  }
+
+  private wholeStream(
+    incoming: IncomingMessage,
+    { head }: StreamCodec<unknown>,
+    bytes: Uint8Array,
+    from: number,
+    to: number,
+  ): void {
+    this.collecting++
+    const stream = new MessageStream(incoming, head, this.owner.hello.window, Number.POSITIVE_INFINITY)
+    stream.start()
+    if (to > from) stream.chunk(bytes, from, to)
+    stream.end()
   }
 
   /** @internal The peer may send more of a body. */
@@ -440,6 +483,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   /** @internal */
   collected(): void {
     this.collecting--
+    if (this.isLeaving || this.current === 'closing') this.touch()
   }
 
   private get maxBodyBytes(): number {
@@ -454,7 +498,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   }
 
   /** @internal */
-  answered(outgoing: Outgoing, flags: number, body: Uint8Array): void {
+  answered(outgoing: Outgoing, flags: number, body: Uint8Array, owned: boolean): void {
     if ((flags & isFailureAnswer) !== 0) {
       this.settled(outgoing, readFailure(body), undefined)
       return
@@ -463,7 +507,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     let value: unknown
     try {
       if (message.kind !== 'oneWay' && !(message.kind === 'parts' && body.length === 0 && (flags & partOfAnswer) === 0))
-        value = message.answer.decode(body)
+        value = message.answer.decode(body, owned)
     } catch (thrown) {
       this.settled(outgoing, codecError(thrown, `the answer to ${message.name}`), undefined)
       return
@@ -478,8 +522,9 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   /** @internal A request is over, and there may be room for another. */
   settled(outgoing: Outgoing, error: SluiceError | undefined, answer: unknown): void {
     this.requests.remove(outgoing)
-    if (outgoing.slot >= 0) this.writer!.giveUp(outgoing)
-    outgoing.complete(error, answer)
+    const goesOn = error === undefined && outgoing.slot >= 0 && outgoing.isStream
+    if (outgoing.slot >= 0 && !goesOn) this.writer!.giveUp(outgoing)
+    outgoing.complete(error, answer, goesOn)
     this.owner.roomFor(this)
     if (this.isLeaving || this.current === 'closing') this.closeIfDone()
   }
@@ -723,9 +768,9 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.keepAlive.stop()
     this.cancelActivation?.()
     this.current = 'closed'
-    this.reader.end()
     this.rawInput.end(cause)
     const lost = new SluiceError('MESSAGE_CONNECTION', { phase: 'message', cause })
+    this.reader.end(lost)
     this.whenSecured?.reject(cause ?? lost)
     this.whenGreeted?.reject(cause ?? lost)
     this.answers.end(lost)
@@ -735,4 +780,9 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     const others = new Set([...begun, ...awaiting].filter((outgoing) => !isUnsent.has(outgoing)))
     this.owner.lost(this, unsent, [...others], lost, cause)
   }
+}
+
+function streamOf({ message }: Outgoing, flags: number): StreamCodec<unknown> | undefined {
+  if ((flags & isFailureAnswer) !== 0 || message?.kind !== 'request') return undefined
+  return message.answer instanceof StreamCodec ? message.answer : undefined
 }

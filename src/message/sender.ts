@@ -4,9 +4,10 @@ import { codecError } from './codec.js'
 import { messageError } from './failure.js'
 import { awaitsAnswer, idempotentFlag, synchronousFlag } from './header.js'
 import { checkMessageOptions, levelOf, type MessageOptions, traceBytesOf } from './message-options.js'
-import { type Completion, Outgoing } from './outgoing.js'
+import { type Completion, Outgoing, type OutgoingBody } from './outgoing.js'
 import { PartQueue } from './part-queue.js'
 import type { AnswerOf, BodyOf, Message, OneWayType, PartsType, RequestType } from './protocol.js'
+import { encodeBody } from './stream-codec.js'
 
 /** What a sender needs of its service. */
 export interface SenderOwner {
@@ -113,9 +114,9 @@ export abstract class MessageSender {
     const owner = this.senderOwner
     if (options !== undefined) checkMessageOptions(options)
     owner.requireKnown(message)
-    let body: string | Uint8Array
+    let body: OutgoingBody
     try {
-      body = message.body.encode(value)
+      body = encodeBody(message.body, value)
     } catch (thrown) {
       throw codecError(thrown, `the body of ${message.name}`)
     }
