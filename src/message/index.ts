@@ -42,6 +42,7 @@ export {
   request,
 } from './protocol.js'
 export type { ReconnectOptions } from './reconnect.js'
+export { type DnsFunctions, type DnsResolverOptions, dnsResolver, StaticResolver } from './resolvers.js'
 export type { MessageSender } from './sender.js'
 export { MessageService, type MessageServiceStats, type MessageTypeStats } from './service.js'
 export type { MessageEvents, MessageListenOptions, MessageServiceOptions, StartState } from './service-options.js'

@@ -52,7 +52,7 @@ export abstract class MessageSender {
     return new Promise((resolve, reject) => {
       requireKind(message, 'request', 'request')
       const completion = new PromiseCompletion(resolve as (answer: unknown) => void, reject)
-      this.start(message, body, awaitsAnswer, options, completion)
+      this.dispatch(message, body, awaitsAnswer, options, completion)
     })
   }
 
@@ -64,7 +64,7 @@ export abstract class MessageSender {
     return new Promise((resolve, reject) => {
       requireKind(message, 'oneWay', 'send')
       const completion = new PromiseCompletion(resolve as (answer: unknown) => void, reject)
-      this.start(message, body, options?.idempotent ? awaitsAnswer : 0, options, completion)
+      this.dispatch(message, body, options?.idempotent ? awaitsAnswer : 0, options, completion)
     })
   }
 
@@ -76,7 +76,7 @@ export abstract class MessageSender {
    */
   post<T extends Message<OneWayType>>(message: T, body: BodyOf<T>, options?: MessageOptions): boolean {
     requireKind(message, 'oneWay', 'post')
-    this.start(message, body, options?.idempotent ? awaitsAnswer : 0, options, this.unheard)
+    this.dispatch(message, body, options?.idempotent ? awaitsAnswer : 0, options, this.unheard)
     return this.hasCapacity
   }
 
@@ -91,7 +91,9 @@ export abstract class MessageSender {
   ): AsyncIterableIterator<AnswerOf<T>> {
     requireKind(message, 'parts', 'parts')
     const queue = new PartQueue<AnswerOf<T>>()
-    const outgoing = this.start(message, body, awaitsAnswer, options, queue, (part) => queue.push(part as AnswerOf<T>))
+    const outgoing = this.dispatch(message, body, awaitsAnswer, options, queue, (part) =>
+      queue.push(part as AnswerOf<T>),
+    )
     queue.withdraw = (error) => withdraw(outgoing, error)
     queue.allow = (parts) => outgoing.holder?.allowParts(outgoing, parts)
     return queue
@@ -103,7 +105,7 @@ export abstract class MessageSender {
     },
   }
 
-  private start(
+  private dispatch(
     message: Message,
     value: unknown,
     flags: number,

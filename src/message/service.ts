@@ -205,10 +205,11 @@ export class MessageService implements AsyncDisposable {
     side: Side,
     isClient: boolean,
   ): MessageConnection {
-    const connection = new MessageConnection(owner, transport as Connection, isClient, side.start === 'raw')
+    const connection = new MessageConnection(owner, transport as Connection, isClient)
     transport.data = connection
     this.open.add(connection)
     this.sides.set(connection, side)
+    connection.start(side.start === 'raw')
     this.options.events?.connectionStart?.(connection)
     side.pool?.connected(connection)
     if (side.start === 'raw') this.prepare(connection, side)
