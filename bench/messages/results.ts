@@ -116,7 +116,7 @@ function resultOf(
   median: (name: PeerName) => number | undefined,
 ): MessageTargetResult | undefined {
   const { against, atMost, atLeast } = target
-  const others = peers.filter((name) => name !== 'sluice' && (against === 'best' || name === against))
+  const others = peers.filter((name) => name !== 'sluice' && (name === against || (against === 'best' && name !== 'raw')))
   const values = others.map(median).filter((value) => value !== undefined)
   if (against !== undefined && values.length === 0) return undefined
   const other = against === undefined ? 1 : unit === 'µs' ? Math.min(...values) : Math.max(...values)
