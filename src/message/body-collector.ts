@@ -1,3 +1,4 @@
+import type { SluiceError } from '../errors.js'
 import { messageError } from './failure.js'
 import type { IncomingBody } from './message-reader.js'
 
@@ -8,9 +9,9 @@ export interface CollectorSink {
   /** All of it, in memory of its own. */
   collected(body: Uint8Array): void
   /** It is larger than allowed, or not what its header said; nothing more is wanted. */
-  collectingFailed(error: Error): void
+  collectingFailed(error: SluiceError): void
   /** The sender has given it up. */
-  collectingAborted(): void
+  collectingAborted(error: SluiceError): void
 }
 
 // What is set aside at once for a body that says its size. More comes when more has come: a header costs little to send.
@@ -67,10 +68,10 @@ export class BodyCollector implements IncomingBody {
   }
 
   abort(): void {
-    if (!this.failed) this.sink.collectingAborted()
+    if (!this.failed) this.sink.collectingAborted(messageError('MESSAGE_CANCELED_BY_PEER'))
   }
 
-  private fail(error: Error): void {
+  private fail(error: SluiceError): void {
     this.failed = true
     this.bytes = new Uint8Array(0)
     this.sink.collectingFailed(error)

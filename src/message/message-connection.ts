@@ -11,6 +11,8 @@ import { type MessageConnectionState, mayMoveTo } from './connection-state.js'
 import { errorOfWire, messageError, wireNumberOf } from './failure.js'
 import { awaitsAnswer, isAnswer, isFailureAnswer, type MessageHeader, partOfAnswer } from './header.js'
 import { decodeHello, encodeHello, type Hello } from './hello.js'
+import { IncomingMessage } from './incoming-message.js'
+import { KeepAlive } from './keep-alive.js'
 import { type IncomingBody, MessageReader, type MessageSink } from './message-reader.js'
 import { MessageWriter, type WriterPort } from './message-writer.js'
 import type { Outgoing, OutgoingHolder } from './outgoing.js'
@@ -64,6 +66,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   private readonly rawInput = new ByteQueue()
   private securing: 'no' | 'asked' | 'handshake' = 'no'
   private whenSecured: { resolve: () => void; reject: (error: SluiceError) => void } | undefined = undefined
+  private whenGreeted: { resolve: () => void; reject: (error: SluiceError) => void } | undefined = undefined
   private decompress: ((payload: Uint8Array) => Uint8Array) | undefined = undefined
   private isBlocked = false
   private inTurn = false
@@ -71,11 +74,8 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   private isReadingHeld = false
   private isEnding = false
   private closeError: SluiceError | undefined = undefined
-  private lastSentMs = 0
-  private cancelKeepAlive: (() => void) | undefined = undefined
+  private readonly keepAlive: KeepAlive
   private cancelActivation: (() => void) | undefined = undefined
-  private keepAlives = 0
-  private keepAlivesSinceMs = 0
   private collecting = 0
 
   /** @internal */
@@ -94,12 +94,15 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.requests = new RequestTable(owner.maxRequests)
     this.answers = new AnswerDesk(this, hello.requests)
     this.current = 'raw'
-    this.lastSentMs = owner.clock.nowMs()
+    this.keepAlive = new KeepAlive(owner, isClient, () => {
+      if (this.securing === 'no' && !this.isEnding) this.sendPacket(keepAlivePacket)
+    })
     if (owner.activationTimeoutMs > 0) {
       const expire = () => this.fail(messageError('MESSAGE_INACTIVE', 'it was not activated in time'))
       this.cancelActivation = owner.clock.after(owner.activationTimeoutMs, expire)
     }
-    if (!startsRaw) this.greet()
+    if (startsRaw) this.rawInput.onChange(() => this.holdReading())
+    else this.greet()
   }
 
   // ---- State
@@ -136,7 +139,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.cancelActivation?.()
     this.cancelActivation = undefined
     this.moveTo('active')
-    this.armKeepAlive()
+    this.keepAlive.start()
     this.owner.activated(this)
   }
 
@@ -147,7 +150,8 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
 
   // ---- The raw phase
 
-  /** What has come in before the first packet; `await raw.available(n)` waits for more. Source: SF-51. */
+  /** What has come in before the first packet; `await raw.available(n)` waits for more, and reading rests while there are
+   *  65 536 bytes. Source: SF-51. */
   get raw(): ByteQueue {
     return this.rawInput
   }
@@ -160,7 +164,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
 
   /**
    * Ends the raw phase: what has not been read of `raw` is taken for packets. With `secure`, TLS begins instead, and
-   * packets go over that; nothing may be left in `raw` then (D16). Resolves when that is done.
+   * packets go over that; nothing may be left in `raw` then (D16). Resolves when both have said hello.
    *
    * @throws {SluiceError} `ERR_SLUICE_MESSAGE_INVALID_STATE`, `ERR_SLUICE_MESSAGE_NO_TLS`,
    *   `ERR_SLUICE_PLAINTEXT_BEFORE_TLS`, and of the handshake.
@@ -178,7 +182,11 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.holdReading()
     this.greet()
     const rest = this.rawInput.read()
+    const greeted = new Promise<void>((resolve, reject) => {
+      this.whenGreeted = { resolve, reject }
+    })
     if (rest.length > 0) this.received(rest)
+    await greeted
   }
 
   private greet(): void {
@@ -250,7 +258,6 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     if (this.isEnding) return
     if (this.current === 'raw') {
       this.rawInput.append(bytes)
-      this.holdReading()
       return
     }
     this.inTurn = true
@@ -277,7 +284,6 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.isReadingHeld = isTooMuch
     if (isTooMuch) this.transport.pause()
     else this.transport.resume()
-    if (this.current === 'raw' && isTooMuch) this.rawInput.onChange(() => this.holdReading())
   }
 
   /** @internal */
@@ -295,7 +301,9 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     }
     switch (type) {
       case packetKeepAlive:
-        this.keepAliveReceived()
+        if (this.current === 'greeting')
+          throw messageError('MESSAGE_INVALID_STATE', 'a keep-alive came before the hello')
+        this.keepAlive.received()
         break
       case packetHello:
         this.helloReceived(bytes.subarray(from, to))
@@ -324,6 +332,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.requests.limit(hello.requests)
     this.writer = new MessageWriter(this, hello.slots, hello.window, compressor)
     this.moveTo('inactive')
+    this.whenGreeted?.resolve()
     this.owner.greeted(this)
   }
 
@@ -354,41 +363,6 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.owner.leaving(this, unsent)
   }
 
-  // ---- Keep-alive
-
-  private armKeepAlive(ms = this.owner.keepAliveMs): void {
-    if (!this.isClient || this.owner.keepAliveMs === 0 || this.isEnding) return
-    this.cancelKeepAlive = this.owner.clock.after(ms, () => {
-      const silentMs = this.owner.clock.nowMs() - this.lastSentMs
-      if (silentMs < this.owner.keepAliveMs) {
-        this.armKeepAlive(Math.max(1, Math.ceil(this.owner.keepAliveMs - silentMs)))
-        return
-      }
-      if (this.securing === 'no') this.sendPacket(keepAlivePacket)
-      this.armKeepAlive()
-    })
-  }
-
-  // Source: SF-61. The count is of an interval, which begins with its first one.
-  private keepAliveReceived(): void {
-    if (this.current === 'greeting') throw messageError('MESSAGE_INVALID_STATE', 'a keep-alive came before the hello')
-    if (this.isClient) return
-    const now = this.owner.clock.nowMs()
-    if (this.keepAlives === 0) this.keepAlivesSinceMs = now
-    this.keepAlives++
-    if (this.keepAlives >= this.owner.maxKeepAlives) {
-      if (now - this.keepAlivesSinceMs < this.owner.keepAliveIntervalMs) {
-        throw messageError(
-          'MESSAGE_TOO_MANY_KEEPALIVES',
-          `${this.keepAlives} within ${this.owner.keepAliveIntervalMs} ms`,
-        )
-      }
-      this.keepAlives = 1
-      this.keepAlivesSinceMs = now
-    }
-    this.sendPacket(keepAlivePacket)
-  }
-
   /** @internal The peer was silent for too long, or takes nothing. */
   timedOut(kind: TimeoutKind): void {
     const error = messageError('MESSAGE_INACTIVE', kind === 'write' ? 'it takes nothing' : undefined)
@@ -413,8 +387,9 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   message(header: MessageHeader, bytes: Uint8Array, from: number, to: number): void {
     if ((header.flags & isAnswer) === 0) {
       if (to - from > this.maxBodyBytes) {
-        this.refuseLarge(to - from)
-        this.answers.refuse(header, tooLarge(to - from, this.maxBodyBytes))
+        const error = tooLarge(to - from, this.maxBodyBytes)
+        this.answers.refuse(header, error)
+        this.endStranger(error)
         return
       }
       const context = this.answers.accept(header)
@@ -422,7 +397,12 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       return
     }
     const outgoing = this.requests.find(header.index, header.unique)
-    if (outgoing !== undefined) this.answered(outgoing, header.flags, bytes.subarray(from, to))
+    if (outgoing === undefined) return
+    if (to - from <= this.maxBodyBytes) {
+      this.answered(outgoing, header.flags, bytes.subarray(from, to))
+      return
+    }
+    this.settled(outgoing, tooLarge(to - from, this.maxBodyBytes), undefined)
   }
 
   /** @internal */
@@ -435,49 +415,31 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       this.writer!.putRefuse(slot, round, wireNumberOf(messageError('MESSAGE_CANCELED')))
       return undefined
     }
-    const stop = (error: SluiceError) => {
-      if (!this.reader.ignore(slot, round)) return
-      this.writer!.putRefuse(slot, round, wireNumberOf(error))
-      this.touch()
-    }
     this.collecting++
-    const sink = {
-      allow: (more: number) => {
-        if (!this.reader.allow(slot, round, more)) return
-        this.writer!.putGrant(slot, round, more)
-        this.touch()
-      },
-      collected: (body: Uint8Array) => {
-        this.collecting--
-        if (context !== undefined) this.answers.deliver(context, body)
-        else if (this.requests.find(index, unique) === pending) this.answered(pending!, flags, body)
-      },
-      collectingFailed: (error: SluiceError) => {
-        this.collecting--
-        stop(error)
-        if (context !== undefined) {
-          this.refuseLarge(header.sizeBytes)
-          this.answers.failed(context, error)
-        } else if (this.requests.find(index, unique) === pending) {
-          this.requests.remove(pending!)
-          this.settled(pending!, error, undefined)
-        }
-      },
-      collectingAborted: () => {
-        this.collecting--
-        if (context !== undefined) this.answers.abandoned(context)
-        else if (!this.isEnding && this.requests.find(index, unique) === pending) {
-          this.requests.remove(pending!)
-          this.settled(pending!, messageError('MESSAGE_CANCELED_BY_PEER'), undefined)
-        }
-      },
-    }
-    const collector = new BodyCollector(sink as never, header.sizeBytes, this.maxBodyBytes, this.owner.hello.window)
+    const incoming = new IncomingMessage(this, slot, round, flags, context, pending)
+    const collector = new BodyCollector(incoming, header.sizeBytes, this.maxBodyBytes, this.owner.hello.window)
     if (!collector.isTooLarge) return collector
-    sink.collectingFailed(tooLarge(header.sizeBytes, this.maxBodyBytes))
-    // The reader learns only now that it is not wanted.
-    this.writer!.putRefuse(slot, round, wireNumberOf(tooLarge(header.sizeBytes, this.maxBodyBytes)))
+    incoming.collectingFailed(tooLarge(header.sizeBytes, this.maxBodyBytes))
     return undefined
+  }
+
+  /** @internal The peer may send more of a body. */
+  allow(slot: number, round: number, bytes: number): void {
+    if (!this.reader.allow(slot, round, bytes)) return
+    this.writer!.putGrant(slot, round, bytes)
+    this.touch()
+  }
+
+  /** @internal The rest of a body is not wanted. */
+  refuse(slot: number, round: number, error: SluiceError): void {
+    if (!this.reader.ignore(slot, round)) return
+    this.writer!.putRefuse(slot, round, wireNumberOf(error))
+    this.touch()
+  }
+
+  /** @internal */
+  collected(): void {
+    this.collecting--
   }
 
   private get maxBodyBytes(): number {
@@ -486,14 +448,14 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       : this.owner.maxMessageBytes
   }
 
-  // A stranger has no second try. Source: IC-29.
-  private refuseLarge(bytes: number): void {
-    if (this.current === 'inactive' && !this.isClient) throw tooLarge(bytes, this.maxBodyBytes)
+  /** @internal Who is not known yet has no second try. Source: IC-29. */
+  endStranger(error: SluiceError): void {
+    if (this.current === 'inactive' && !this.isClient) throw error
   }
 
-  private answered(outgoing: Outgoing, flags: number, body: Uint8Array): void {
+  /** @internal */
+  answered(outgoing: Outgoing, flags: number, body: Uint8Array): void {
     if ((flags & isFailureAnswer) !== 0) {
-      this.requests.remove(outgoing)
       this.settled(outgoing, readFailure(body), undefined)
       return
     }
@@ -503,7 +465,6 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       if (message.kind !== 'oneWay' && !(message.kind === 'parts' && body.length === 0 && (flags & partOfAnswer) === 0))
         value = message.answer.decode(body)
     } catch (thrown) {
-      this.requests.remove(outgoing)
       this.settled(outgoing, codecError(thrown, `the answer to ${message.name}`), undefined)
       return
     }
@@ -511,12 +472,12 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       outgoing.part?.(value)
       return
     }
-    this.requests.remove(outgoing)
     this.settled(outgoing, undefined, value)
   }
 
-  // A request is over, and there may be room for another.
-  private settled(outgoing: Outgoing, error: SluiceError | undefined, answer: unknown): void {
+  /** @internal A request is over, and there may be room for another. */
+  settled(outgoing: Outgoing, error: SluiceError | undefined, answer: unknown): void {
+    this.requests.remove(outgoing)
     if (outgoing.slot >= 0) this.writer!.giveUp(outgoing)
     outgoing.complete(error, answer)
     this.owner.roomFor(this)
@@ -652,7 +613,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
 
   /** @internal */
   write(bytes: Uint8Array): void {
-    this.lastSentMs = this.owner.clock.nowMs()
+    this.keepAlive.lastSentMs = this.owner.clock.nowMs()
     if (!this.transport.write(bytes)) this.isBlocked = true
   }
 
@@ -663,7 +624,7 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
 
   private sendPacket(packet: Uint8Array): void {
     if (!this.transport.isWritable) return
-    this.lastSentMs = this.owner.clock.nowMs()
+    this.keepAlive.lastSentMs = this.owner.clock.nowMs()
     if (!this.transport.write(packet)) this.isBlocked = true
   }
 
@@ -724,6 +685,11 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
     this.transport.destroy(error)
   }
 
+  /** @internal */
+  get isOver(): boolean {
+    return this.isEnding
+  }
+
   /** @internal Tells the peer what is wrong, and ends. */
   fail(error: SluiceError): void {
     if (this.isEnding) return
@@ -754,13 +720,14 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   closed(error: SluiceError | undefined): void {
     this.isEnding = true
     const cause = this.closeError ?? error
-    this.cancelKeepAlive?.()
+    this.keepAlive.stop()
     this.cancelActivation?.()
     this.current = 'closed'
     this.reader.end()
     this.rawInput.end(cause)
     const lost = new SluiceError('MESSAGE_CONNECTION', { phase: 'message', cause })
     this.whenSecured?.reject(cause ?? lost)
+    this.whenGreeted?.reject(cause ?? lost)
     this.answers.end(lost)
     const { unsent, begun } = this.writer?.end() ?? { unsent: [], begun: [] }
     const awaiting = this.requests.drain()

@@ -10,7 +10,7 @@ import type { TlsContext } from '../tls/context.js'
 import type { StartTlsOptions } from '../tls/options.js'
 import type { AnyHandler, ConnectionOwner, LocalType } from './connection-owner.js'
 import type { MessageContext } from './context.js'
-import { Deadlines } from './deadlines.js'
+import { type DeadlineClock, Deadlines } from './deadlines.js'
 import {
   checkDestination,
   type Destination,
@@ -113,7 +113,7 @@ export class MessageService implements AsyncDisposable {
       compression: [],
       pool: '',
     }
-    this.deadlines = new Deadlines(this.runtime, (outgoing) => withdraw(outgoing, messageError('MESSAGE_TIMEOUT')))
+    this.deadlines = new Deadlines(this.clock, (outgoing) => withdraw(outgoing, messageError('MESSAGE_TIMEOUT')))
     this.handlers = {
       data: ({ data }, bytes) => data.received(bytes),
       drain: ({ data }) => data.drained(),
@@ -121,6 +121,19 @@ export class MessageService implements AsyncDisposable {
       timeout: ({ data }, kind) => data.timedOut(kind),
       close: ({ data }, error) => data?.closed(error),
     }
+  }
+
+  // Whose runtime has been closed has nothing to wait for any more.
+  private readonly clock: DeadlineClock = {
+    nowMs: () => this.runtime.nowMs(),
+    after: (ms, callback) => {
+      try {
+        return this.runtime.after(ms, callback)
+      } catch (error) {
+        if (!this.isClosed) queueMicrotask(() => void this.destroy(error as SluiceError))
+        return () => {}
+      }
+    },
   }
 
   // ---- Handling
@@ -254,7 +267,7 @@ export class MessageService implements AsyncDisposable {
     const id = randomBytes(8).toString('hex')
     const owner: PoolOwner = {
       ...this.senderPart(),
-      clock: this.runtime,
+      clock: this.clock,
       connect: (pool, target, signal) => this.connect(pool, given, target, id, signal),
       resolve: (pool, signal) => this.resolve(pool, given, signal),
       random: () => (this.options.random ?? Math.random)(),
@@ -340,7 +353,7 @@ export class MessageService implements AsyncDisposable {
     const { options } = this
     return {
       ...this.senderPart(),
-      clock: this.runtime,
+      clock: this.clock,
       hello: { ...this.hello, pool: id },
       types: this.types,
       maxRequests: pool?.options.maxRequestsPerConnection ?? options.maxRequests,

@@ -56,7 +56,7 @@ export async function runModel(seed: number, count = 40): Promise<ModelRun> {
     sim: {
       ...{ seed, latencyMinMs: 1, latencyMaxMs: between(1, 60), jitterMs: between(0, 20) },
       ...{ segmentMinBytes: 1, segmentMaxBytes: often(0.3) ? 50 : 20_000 },
-      ...{ sendBufferBytes: between(200, 60_000), receiveWindowBytes: between(200, 60_000) },
+      ...{ sendBufferBytes: between(2000, 60_000), receiveWindowBytes: between(2000, 60_000) },
       ...{ shortSendProbability: 0.2, deferredSendProbability: 0.2, spuriousSentProbability: 0.1 },
       ...{ resetProbability: often(0.7) ? 0.4 : 0, resetAfterMaxBytes: between(200, 300_000) },
       ...{ stallProbability: 0.01, stallMaxMs: 500, refuseProbability: 0.05 },

@@ -1,0 +1,56 @@
+import type { SluiceError } from '../errors.js'
+import type { CollectorSink } from './body-collector.js'
+import type { MessageContext } from './context.js'
+import type { MessageConnection } from './message-connection.js'
+import type { Outgoing } from './outgoing.js'
+
+/** A message that comes in pieces: a request of the peer, or the answer to one of ours. */
+export class IncomingMessage implements CollectorSink {
+  constructor(
+    private readonly connection: MessageConnection,
+    private readonly slot: number,
+    private readonly round: number,
+    private readonly flags: number,
+    /** Of the peer's request; undefined for an answer. */
+    private readonly context: MessageContext | undefined,
+    /** Our request that is answered; undefined otherwise. */
+    private readonly pending: Outgoing | undefined,
+  ) {}
+
+  allow(bytes: number): void {
+    this.connection.allow(this.slot, this.round, bytes)
+  }
+
+  collected(body: Uint8Array): void {
+    const { connection, context, pending } = this
+    connection.collected()
+    if (context !== undefined) connection.answers.deliver(context, body)
+    else if (this.isAwaited(pending!)) connection.answered(pending!, this.flags, body)
+  }
+
+  collectingFailed(error: SluiceError): void {
+    const { connection, context, pending } = this
+    connection.collected()
+    connection.refuse(this.slot, this.round, error)
+    if (context !== undefined) {
+      connection.answers.failed(context, error)
+      connection.endStranger(error)
+    } else if (this.isAwaited(pending!)) {
+      connection.settled(pending!, error, undefined)
+    }
+  }
+
+  collectingAborted(error: SluiceError): void {
+    const { connection, context, pending } = this
+    connection.collected()
+    if (context !== undefined) connection.answers.abandoned(context)
+    else if (!connection.isOver && this.isAwaited(pending!)) connection.settled(pending!, error, undefined)
+  }
+
+  // It may have been canceled since.
+  private isAwaited(pending: Outgoing): boolean {
+    return (
+      this.connection.requests.find(pending.index, pending.unique) === pending && pending.holder === this.connection
+    )
+  }
+}

@@ -1,0 +1,363 @@
+// Connections of messages: how they begin, prove who they are, stay alive, and end when a peer does not keep to the rules.
+import type { SluiceError } from 'sluice'
+import {
+  bytes,
+  defineProtocol,
+  json,
+  type MessageConnection,
+  type MessageListenOptions,
+  MessageService,
+  type MessageServiceOptions,
+  oneWay,
+  request,
+  utf8,
+} from 'sluice/messages'
+import { describe, expect, it } from 'vitest'
+import { encodeHello } from '../../src/message/hello.js'
+import { packetOf, payloadSizeOf } from '../../src/message/packet.js'
+import { serving, stranger, trusting } from '../support/identities.js'
+import { inlineKernelModes, type Mode, modes } from '../support/modes.js'
+import { eventually, portOf } from '../support/pair.js'
+import { type RawPeer, rawConnect } from '../support/raw.js'
+import { pattern } from '../support/record.js'
+
+const protocol = defineProtocol({
+  name: 'test',
+  messages: { login: request(utf8(), json<boolean>()), whoAmI: request(utf8(), utf8()), blob: oneWay(bytes()) },
+})
+const { login, whoAmI, blob } = protocol.messages
+
+interface Setup {
+  listen?: MessageListenOptions
+  server?: Partial<MessageServiceOptions>
+  client?: Partial<MessageServiceOptions>
+}
+
+async function start(mode: Mode, setup: Setup = {}) {
+  const runtime = mode.start()
+  const stops: { side: string; code: string | undefined }[] = []
+  const note = (side: string) => ({
+    connectionStop: (_: MessageConnection, error?: SluiceError) => void stops.push({ side, code: error?.code }),
+  })
+  const server = new MessageService({ protocols: [protocol], runtime, events: note('server'), ...setup.server })
+  server.handle(
+    protocol,
+    {
+      login(password, { connection }) {
+        if (password !== 'secret') return false
+        connection.activate('alice')
+        return true
+      },
+      whoAmI: (_, { connection }) => `${connection.identity ?? 'nobody'}, ${connection.isSecure ? 'secure' : 'clear'}`,
+      blob() {},
+    },
+    { beforeActivation: ['login'] },
+  )
+  const listener = await server.listen({ host: '127.0.0.1', port: 0, ...setup.listen })
+  const client = new MessageService({ protocols: [protocol], runtime, events: note('client'), ...setup.client })
+  const port = portOf(listener)
+  const pool = client.pool(
+    { host: '127.0.0.1', port },
+    { reconnect: { baseMs: 20, steps: 2, jitterMinMs: 0, jitterMaxMs: 5 } },
+  )
+  return { runtime, server, client, listener, pool, port, stops, [Symbol.asyncDispose]: () => runtime.destroy() }
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => 'done',
+    (error: SluiceError) => error.code,
+  )
+}
+
+const authenticate = async (connection: MessageConnection) => {
+  expect(await connection.request(login, 'wrong')).toBe(false)
+  expect(await connection.request(login, 'secret')).toBe(true)
+}
+
+describe.each(modes())('connections of messages on $name', (mode) => {
+  it('begin with TLS, then the login, then everything', async () => {
+    await using two = await start(mode, {
+      listen: { tls: serving, start: 'inactive' },
+      client: { tls: trusting, start: 'inactive', prepare: authenticate },
+    })
+    expect(await two.pool.request(whoAmI, '')).toBe('alice, secure')
+  })
+
+  it('begin in the clear, then TLS by command, then the login', async () => {
+    await using two = await start(mode, {
+      listen: { startTls: serving, start: 'inactive' },
+      client: {
+        ...{ startTls: { ...trusting, serverName: 'localhost' }, start: 'inactive' },
+        async prepare(connection) {
+          expect(await codeOf(connection.request(whoAmI, ''))).toBe('ERR_SLUICE_MESSAGE_NOT_ACTIVE')
+          await connection.secure()
+          await authenticate(connection)
+        },
+      },
+    })
+    expect(await two.pool.request(whoAmI, '')).toBe('alice, secure')
+  })
+
+  it.each([true, false])('begin raw, TLS at once: %s, then the login', async (atOnce) => {
+    await using two = await start(mode, {
+      listen: {
+        ...{ start: 'raw', startTls: serving },
+        async accepted(connection) {
+          await connection.raw.available(6)
+          expect(connection.raw.read(6).toString()).toBe('hello\n')
+          connection.writeRaw('welcome\n')
+          await connection.leaveRaw({ secure: atOnce })
+        },
+      },
+      client: {
+        ...{ start: 'raw', startTls: { ...trusting, serverName: 'localhost' } },
+        async prepare(connection) {
+          connection.writeRaw('hello\n')
+          await connection.raw.available(8)
+          expect(connection.raw.read(8).toString()).toBe('welcome\n')
+          await connection.leaveRaw({ secure: atOnce })
+          if (!atOnce) await connection.secure()
+          await authenticate(connection)
+        },
+      },
+    })
+    expect(await two.pool.request(whoAmI, '')).toBe('alice, secure')
+    expect(() => two.server.connections[0]!.writeRaw('x')).toThrow('not possible')
+  })
+
+  it('echo a long raw text, then speak in messages', async () => {
+    const text = 'x'.repeat(300_000)
+    await using two = await start(mode, {
+      listen: {
+        start: 'raw',
+        async accepted(connection) {
+          for (let left = text.length; left > 0; ) {
+            await connection.raw.available(1)
+            const piece = connection.raw.read()
+            left -= piece.length
+            connection.writeRaw(piece)
+          }
+          await connection.leaveRaw()
+          connection.activate('raw')
+        },
+      },
+      client: {
+        start: 'raw',
+        async prepare(connection) {
+          connection.writeRaw(text)
+          let got = ''
+          while (got.length < text.length) {
+            await connection.raw.available(1)
+            got += connection.raw.read().toString()
+          }
+          expect(got).toBe(text)
+          await connection.leaveRaw()
+        },
+      },
+    })
+    expect(await two.pool.request(whoAmI, '')).toBe('raw, clear')
+  })
+
+  it('are refused by who fails to prepare them, and tried again', async () => {
+    let attempts = 0
+    await using two = await start(mode, {
+      client: {
+        start: 'inactive',
+        prepare() {
+          if (++attempts < 3) throw new Error('not yet')
+        },
+      },
+    })
+    expect(await two.pool.request(whoAmI, '')).toBe('nobody, clear')
+    expect(attempts).toBe(3)
+  })
+
+  it('without TLS at the server end when it is asked for', async () => {
+    await using two = await start(mode, { client: { startTls: trusting } })
+    await two.pool.request(whoAmI, '')
+    expect(await codeOf(two.client.connections[0]!.secure())).toBe('ERR_SLUICE_MESSAGE_NO_TLS')
+    await eventually(() => two.stops.length === 2)
+    expect(new Set(two.stops.map(({ code }) => code))).toEqual(new Set(['ERR_SLUICE_MESSAGE_NO_TLS']))
+  })
+
+  it('to a server that proves to be another one come to nothing', async () => {
+    await using two = await start(mode, {
+      listen: { startTls: { ...serving, ...stranger } },
+      client: { startTls: trusting, start: 'inactive', prepare: (connection) => connection.secure() },
+    })
+    const asked = codeOf(two.pool.request(whoAmI, '', { oneShot: true }))
+    expect(await asked).toMatch(/MESSAGE_NOT_CONNECTED/)
+    expect(two.stops.find(({ side }) => side === 'client')?.code).toMatch(/^ERR_SLUICE_TLS_/)
+  })
+
+  it('of strangers end when they send more than strangers may', async () => {
+    await using two = await start(mode, {
+      listen: { start: 'inactive' },
+      server: { maxStrangerMessageBytes: 1000, maxMessageBytes: 100_000 },
+      client: { start: 'inactive', prepare: (connection) => void connection.activate() },
+    })
+    const sizes = [1001, 50_000]
+    for (const size of sizes) {
+      const before = two.stops.length
+      const sent = codeOf(two.pool.request(login, 'x'.repeat(size)))
+      expect(await sent).toMatch(/MESSAGE_(TOO_LARGE|CONNECTION)/)
+      await eventually(() => two.stops.length >= before + 2)
+      expect(two.stops.slice(before).find(({ side }) => side === 'server')?.code).toBe('ERR_SLUICE_MESSAGE_TOO_LARGE')
+    }
+    expect(await two.pool.request(login, 'secret')).toBe(true)
+    expect(await two.pool.request(whoAmI, '')).toBe('alice, clear')
+    await two.pool.send(blob, pattern(50_000), { idempotent: true })
+  })
+
+  it('are no more than may be active', async () => {
+    await using two = await start(mode, { server: { maxConnections: 1 } })
+    await two.pool.request(whoAmI, '')
+    const other = new MessageService({ protocols: [protocol], runtime: two.runtime })
+    const pool = other.pool({ host: '127.0.0.1', port: two.port })
+    const refused = await pool.request(whoAmI, '', { oneShot: true }).catch((error: SluiceError) => error)
+    expect(JSON.stringify(refused)).toContain('ERR_SLUICE_MESSAGE_TOO_MANY_CONNECTIONS')
+    expect(await two.pool.request(whoAmI, '')).toBe('nobody, clear')
+  })
+
+  it('that do not become active in time are closed', async () => {
+    await using two = await start(mode, {
+      listen: { start: 'inactive' },
+      server: { activationTimeoutMs: 30 },
+    })
+    expect(await codeOf(two.pool.request(whoAmI, ''))).toBe('ERR_SLUICE_MESSAGE_NOT_ACTIVE')
+    await eventually(() => two.stops.length >= 2)
+    expect(two.stops.find(({ side }) => side === 'server')?.code).toBe('ERR_SLUICE_MESSAGE_INACTIVE')
+    expect(two.stops.find(({ side }) => side === 'client')?.code).toBe('ERR_SLUICE_MESSAGE_INACTIVE')
+  })
+})
+
+describe.each(modes().filter(({ simulated }) => simulated))('keep-alives, by the clock of $name', (mode) => {
+  const later = (two: { runtime: { after(ms: number, callback: () => void): unknown } }, ms: number) =>
+    new Promise<void>((resolve) => void two.runtime.after(ms, resolve))
+
+  it('that come too often end the connection', async () => {
+    await using two = await start(mode, {
+      client: { keepAliveMs: 10_000 },
+      server: { maxKeepAlives: 4, keepAliveIntervalMs: 60_000 },
+    })
+    await two.pool.request(whoAmI, '')
+    const began = two.runtime.nowMs()
+    await eventually(() => two.stops.length === 2)
+    expect(two.stops.map(({ code }) => code)).toEqual([
+      ...['ERR_SLUICE_MESSAGE_TOO_MANY_KEEPALIVES', 'ERR_SLUICE_MESSAGE_TOO_MANY_KEEPALIVES'],
+    ])
+    expect(two.runtime.nowMs() - began).toBeGreaterThanOrEqual(39_000)
+    expect(two.runtime.nowMs() - began).toBeLessThan(41_000)
+  })
+
+  it('that come too seldom end it too', async () => {
+    await using two = await start(mode, {
+      client: { keepAliveMs: 100_000 },
+      server: { inactivityTimeoutMs: 20_000 },
+    })
+    await two.pool.request(whoAmI, '')
+    const began = two.runtime.nowMs()
+    await eventually(() => two.stops.length === 2)
+    expect(two.stops.map(({ code }) => code)).toEqual(['ERR_SLUICE_MESSAGE_INACTIVE', 'ERR_SLUICE_MESSAGE_INACTIVE'])
+    expect(two.runtime.nowMs() - began).toBeLessThan(21_000)
+  })
+
+  it('at the right pace keep it for hours, and count per interval, not per life', async () => {
+    await using two = await start(mode, {
+      client: { keepAliveMs: 20_000 },
+      server: { maxKeepAlives: 4, keepAliveIntervalMs: 60_000, inactivityTimeoutMs: 30_000 },
+    })
+    await two.pool.request(whoAmI, '')
+    await later(two, 7_200_000)
+    expect(two.stops).toEqual([])
+    expect(await two.pool.request(whoAmI, '')).toBe('nobody, clear')
+    expect(two.pool.stats().connected).toBe(1)
+  })
+
+  it('are not sent while other messages are', async () => {
+    await using two = await start(mode, { client: { keepAliveMs: 1000 }, server: { maxKeepAlives: 2 } })
+    for (let i = 0; i < 100; i++) {
+      await two.pool.request(whoAmI, '')
+      await later(two, 900)
+    }
+    expect(two.stops).toEqual([])
+  })
+})
+
+// ---- A peer that is not sluice
+
+const hello = packetOf(
+  3,
+  encodeHello({
+    ...{ slots: 8, window: 65_536, requests: 8, compression: [], pool: '' },
+    protocols: [{ name: 'test', version: 1, types: [] }],
+  }),
+)
+
+function goodbyesIn(peer: RawPeer): number[] {
+  const stream = Buffer.concat(peer.chunks)
+  const numbers: number[] = []
+  for (let at = 0; at + 4 <= stream.length; ) {
+    const size = payloadSizeOf(stream, at)
+    if (stream[at] === 5) numbers.push(stream.readUInt16LE(at + 4))
+    at += 4 + size
+  }
+  return numbers
+}
+
+describe.each(inlineKernelModes())('peers that break the rules, on $name', (mode) => {
+  const data = (hex: string) => packetOf(1, Buffer.from(hex, 'hex'))
+  const cases: [string, (Uint8Array | string)[], number, string][] = [
+    ['no hello but HTTP', ['GET / HTTP/1.1\r\nHost: x\r\n\r\n'], 1, 'MESSAGE_INVALID_PACKET'],
+    ['an unknown packet', [hello, Buffer.from('09000000', 'hex')], 1, 'MESSAGE_INVALID_PACKET'],
+    ['data before the hello', [data('')], 6, 'MESSAGE_INVALID_STATE'],
+    ['a keep-alive before the hello', [packetOf(2, new Uint8Array())], 6, 'MESSAGE_INVALID_STATE'],
+    ['two hellos', [hello, hello], 6, 'MESSAGE_INVALID_STATE'],
+    ['a hello of another version', [packetOf(3, Buffer.from('SL\x07\x09{}'))], 5, 'MESSAGE_VERSION'],
+    ['an unknown command', [hello, data('63')], 2, 'MESSAGE_INVALID_COMMAND'],
+    ['a slot too many', [hello, data('03ffc0020000 00'.replaceAll(' ', ''))], 3, 'MESSAGE_TOO_MANY_SLOTS'],
+    ['an unknown type', [hello, data('0300020000 63'.replaceAll(' ', ''))], 14, 'MESSAGE_UNKNOWN_TYPE'],
+    [
+      'a request number too high',
+      [hello, data('0300090001 01feffff 00000000'.replaceAll(' ', ''))],
+      2,
+      'MESSAGE_INVALID_COMMAND',
+    ],
+    ['a compressed packet', [hello, Buffer.from('0102010000', 'hex')], 7, 'MESSAGE_COMPRESSION_UNAVAILABLE'],
+    ['TLS where there is none', [hello, packetOf(4, new Uint8Array())], 11, 'MESSAGE_NO_TLS'],
+  ]
+
+  it.each(cases)('%s: closed with its number, and nobody else is', async (_, pieces, number, code) => {
+    await using two = await start(mode)
+    await two.pool.request(whoAmI, '')
+    const peer = await rawConnect({ port: two.port })
+    for (const piece of pieces) peer.socket.write(piece)
+    expect(await peer.ended).toBe('end')
+    expect(goodbyesIn(peer)).toEqual([number])
+    peer.socket.end()
+    await eventually(() => two.stops.length === 1)
+    expect(two.stops).toEqual([{ side: 'server', code: `ERR_SLUICE_${code}` }])
+    expect(await two.pool.request(whoAmI, '')).toBe('nobody, clear')
+    expect(two.pool.stats().connected).toBe(1)
+  })
+
+  it('something behind the agreement to TLS: closed', async () => {
+    await using two = await start(mode, { listen: { startTls: serving } })
+    const peer = await rawConnect({ port: two.port })
+    peer.socket.write(Buffer.concat([hello, packetOf(4, new Uint8Array()), data('')]))
+    await peer.ended
+    peer.socket.destroy()
+    await eventually(() => two.stops.length === 1)
+    expect(two.stops).toEqual([{ side: 'server', code: 'ERR_SLUICE_PLAINTEXT_BEFORE_TLS' }])
+  })
+
+  it('nothing but a part of a packet: closed when their time is over', async () => {
+    await using two = await start(mode, { server: { activationTimeoutMs: 40 } })
+    const peer = await rawConnect({ port: two.port })
+    peer.socket.write(hello.subarray(0, 10))
+    expect(await peer.ended).toBe('end')
+    expect(goodbyesIn(peer)).toEqual([10])
+    peer.socket.end()
+  })
+})
