@@ -1,19 +1,15 @@
-import { closeSync, openSync, writeFileSync } from 'node:fs'
-import { resolve } from 'node:path'
-import { nearest, number, optional } from '../options.js'
 import {
   type CommandHelp,
   choice,
-  type Flag,
   helpPage,
   integer,
   parseArguments,
   table,
   text,
   toggle,
-  UsageError,
   type Values,
 } from './arguments.js'
+import { checkFile, checkNames, interrupted, names, save, seconds, untilInterrupted } from './bench-flags.js'
 
 const help: CommandHelp = {
   name: 'sluice bench',
@@ -121,29 +117,18 @@ export async function run(argv: string[]): Promise<number> {
   return report.problems.length === 0 ? 0 : 1
 }
 
-// 128 and the number of SIGINT, as shells have it.
-const interrupted = 130
-
-async function measure(program: BenchProgram, values: Values<typeof flags>): Promise<BenchReport> {
-  const controller = new AbortController()
-  const stop = () => {
-    if (controller.signal.aborted) process.exit(interrupted) // the children end with their parent
-    controller.abort()
-  }
-  process.on('SIGINT', stop).on('SIGTERM', stop)
+function measure(program: BenchProgram, values: Values<typeof flags>): Promise<BenchReport> {
   const { warmup, 'idle-connections': idleConnections, 'separate-cores': separateCores, ...same } = values
-  try {
-    return await program.bench({
+  return untilInterrupted((signal) =>
+    program.bench({
       ...same,
       warmupSeconds: warmup,
       idleConnections,
       separateCores: separateCores || undefined,
       progress: process.stderr,
-      signal: controller.signal,
-    })
-  } finally {
-    process.off('SIGINT', stop).off('SIGTERM', stop)
-  }
+      signal,
+    }),
+  )
 }
 
 function write(program: BenchProgram, report: BenchReport, { json, html, quick }: Values<typeof flags>): void {
@@ -158,11 +143,6 @@ function write(program: BenchProgram, report: BenchReport, { json, html, quick }
     process.stdout.write('\nAll cases and servers, as a page with plots: sluice bench --html bench.html\n')
 }
 
-function save(file: string, content: string): void {
-  writeFileSync(file, content)
-  process.stderr.write(`Written: ${resolve(file)}\n`)
-}
-
 function listPage({ cases, competitors }: Awaited<ReturnType<BenchProgram['list']>>): string {
   const caseRows = cases.map(({ name, title, unit }) => [name, title, unit])
   const serverRows = competitors.map(({ id, title, reason }) => [
@@ -170,41 +150,4 @@ function listPage({ cases, competitors }: Awaited<ReturnType<BenchProgram['list'
     reason === undefined ? title : `${title}: ${reason}`,
   ])
   return `${table([['CASE', '', 'UNIT, less is better'], ...caseRows])}\n\n${table([['SERVER', ''], ...serverRows])}\n`
-}
-
-// Before anything is measured: the report of 20 minutes is not to be lost over a mistyped folder.
-function checkFile(option: 'json' | 'html', file: string | undefined): void {
-  if (file === undefined) return
-  try {
-    closeSync(openSync(file, 'a'))
-  } catch (error) {
-    throw new UsageError(
-      `option "--${option}": cannot write ${resolve(file)} (${(error as NodeJS.ErrnoException).code})`,
-    )
-  }
-}
-
-function checkNames(option: 'cases' | 'servers', given: readonly string[] | undefined, known: readonly string[]): void {
-  const unknown = given?.find((name) => !known.includes(name))
-  if (unknown === undefined) return
-  const guess = nearest(unknown, known)
-  const hint = guess ? `did you mean "${guess}"?` : `known are ${known.join(', ')}`
-  throw new UsageError(`option "--${option}": unknown name "${unknown}"; ${hint}`)
-}
-
-// ---- Kinds of options only this command has
-
-function names(help: string): Flag<readonly string[] | undefined> {
-  const parser = {
-    allowed: 'names separated by commas',
-    absent: undefined,
-    parse: (value: unknown) => (value as string).split(',').map((name) => name.trim()),
-  }
-  return { placeholder: 'NAME,…', help, parser, read: (given) => given }
-}
-
-function seconds(help: string, min: number): Flag<number | undefined> {
-  // Number('') and Number('0x10') are numbers, but nobody means them.
-  const read = (given: string) => (/^\d*\.?\d+$/.test(given) ? Number(given) : given)
-  return { placeholder: 'SECONDS', help, parser: optional(number({ min, max: 3600 })), read }
 }

@@ -1,4 +1,18 @@
-import { packetHeaderBytes, payloadSizeOf } from './packet.js'
+import { maxPayloadBytes, packetHeaderBytes, payloadSizeOf } from './packet.js'
+
+// Memory for packets that are cut, which large ones often are; it goes from one to the next.
+const pooledFromBytes = 4096
+const maxFree = 16
+const free: Uint8Array[] = []
+
+function memoryFor(sizeBytes: number): Uint8Array {
+  if (sizeBytes < pooledFromBytes) return new Uint8Array(sizeBytes)
+  return free.pop() ?? Buffer.allocUnsafeSlow(packetHeaderBytes + maxPayloadBytes)
+}
+
+function giveBack(bytes: Uint8Array): void {
+  if (bytes.length >= packetHeaderBytes + maxPayloadBytes && free.length < maxFree) free.push(bytes)
+}
 
 /** What becomes of packets. The payload lies from `from` to `to` in `bytes`, until this returns. */
 export interface PacketSink {
@@ -65,6 +79,7 @@ export class PacketReader {
     this.carry = undefined
     this.carried = 0
     const goesOn = this.sink.packet(packet[0]!, packet[1]!, packet, packetHeaderBytes, size)
+    giveBack(packet)
     return goesOn ? at : -at
   }
 
@@ -76,7 +91,7 @@ export class PacketReader {
       const at = this.carried >= packetHeaderBytes ? 0 : from
       const isKnown = this.carried >= packetHeaderBytes || (this.carried === 0 && to - from >= packetHeaderBytes)
       const size = isKnown ? packetHeaderBytes + payloadSizeOf(head, at) : packetHeaderBytes
-      const grown = new Uint8Array(Math.max(size, needed))
+      const grown = memoryFor(Math.max(size, needed))
       if (this.carry !== undefined) grown.set(this.carry.subarray(0, this.carried))
       this.carry = grown
     }

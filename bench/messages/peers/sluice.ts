@@ -1,0 +1,64 @@
+import { Runtime } from 'sluice'
+import { bytes, defineProtocol, empty, json, MessageService, oneWay, request } from 'sluice/messages'
+import { bodyOf, checkAnswer, checkCount, type Peer } from '../peer.js'
+
+const protocol = defineProtocol({
+  name: 'bench',
+  messages: {
+    echo: request(bytes(), bytes()),
+    take: request(bytes(), empty()),
+    tell: oneWay(bytes()),
+    count: request(empty(), json<number>()),
+  },
+})
+const { echo, take, tell, count } = protocol.messages
+
+/** sluice/messages. */
+export const peer: Peer = {
+  async serve({ engine, identity }) {
+    let told = 0
+    const runtime = new Runtime({ engine: engine as 'auto' })
+    const service = new MessageService({ protocols: [protocol], runtime })
+    service.handle(protocol, {
+      echo: (body) => body,
+      take: () => {},
+      tell: () => {
+        told++
+      },
+      count: () => {
+        const all = told
+        told = 0
+        return all
+      },
+    })
+    const listener = await service.listen({ port: 0, host: '127.0.0.1', tls: identity })
+    return listener.address.port!
+  },
+
+  async connect(port, options) {
+    const { engine, identity } = options
+    const runtime = new Runtime({ engine: engine as 'auto' })
+    const service = new MessageService({ protocols: [protocol], runtime })
+    const tls = identity && { ca: identity.cert, servername: 'localhost' }
+    const pool = service.pool({ host: '127.0.0.1', port, tls })
+    const body = bodyOf(options.bytes)
+    await pool.request(count, undefined)
+    return {
+      async request() {
+        if (options.echoes) checkAnswer(await pool.request(echo, body), options)
+        else await pool.request(take, body)
+      },
+      async push(mayGoOn) {
+        let sent = 0
+        while (mayGoOn()) {
+          let hasRoom = true
+          for (; hasRoom && sent % 256 !== 255; sent++) hasRoom = pool.post(tell, body)
+          // This one resolves when those before it are on their way.
+          await pool.send(tell, body)
+          sent++
+        }
+        return checkCount(await pool.request(count, undefined), sent)
+      },
+    }
+  },
+}
