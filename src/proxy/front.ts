@@ -2,8 +2,8 @@ import type { Connection } from '../connection.js'
 import type { SluiceError } from '../errors.js'
 import type { Listener, ListenerAddress, ListenerStats } from '../listener.js'
 import type { Runtime } from '../runtime.js'
-import { RecentRate } from './recent-rate.js'
 import type { ListenerPlan } from './plan.js'
+import { RecentRate } from './recent-rate.js'
 import { type Session, type SessionEnd, sessionOf, type Upstream } from './session.js'
 
 /** What a front needs of the proxy that it is part of. */

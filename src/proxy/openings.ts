@@ -53,7 +53,11 @@ export function clientOf(connection: Connection): { address: string | undefined;
 export type { ListenerPlan }
 
 /** What a client shows of itself in TLS. */
-export function facesOf(client: Connection): { tls: boolean; serverName: string | undefined; alpn: string | undefined } {
+export function facesOf(client: Connection): {
+  tls: boolean
+  serverName: string | undefined
+  alpn: string | undefined
+} {
   const { tls } = client
   return { tls: tls !== undefined, serverName: tls?.serverName || undefined, alpn: tls?.alpn || undefined }
 }

@@ -38,7 +38,7 @@ export class Session {
   constructor(
     readonly client: Connection,
     readonly from: { address: string | undefined; port: number | undefined },
-    private readonly nowMs: () => number,
+    readonly nowMs: () => number,
   ) {
     this.beganMs = nowMs()
   }
@@ -120,7 +120,8 @@ function upstreamOf(
   client: Connection,
   address: string | undefined,
 ): Upstream | undefined {
-  const to = plan.routes.length === 0 ? plan.to : (plan.routes.find((route) => fits(route, client, address))?.to ?? plan.to)
+  const to =
+    plan.routes.length === 0 ? plan.to : (plan.routes.find((route) => fits(route, client, address))?.to ?? plan.to)
   return to === undefined ? undefined : upstreams.get(to)
 }
 
