@@ -9,6 +9,7 @@ export type CaseKind =
   | 'idle'
   | 'delay'
   | 'storm'
+  | 'crowd'
   | 'filter'
   | 'queue'
   | 'pair'
@@ -17,7 +18,7 @@ export type CaseKind =
 
 /**
  * Whom others are compared with: Node's own sockets; the C program that does no more than it has to; `'unlimited'`, the
- * same server without limits; other queues of bytes; two ends of a Unix socket in one process.
+ * same server without limits, `'no-steps'`, without steps before the session; other queues of bytes; two ends of a Unix socket in one process.
  */
 export type Yardstick =
   | 'node:net'
@@ -25,6 +26,7 @@ export type Yardstick =
   | 'node:tls'
   | 'c-openssl'
   | 'unlimited'
+  | 'no-steps'
   | 'Buffer.concat'
   | 'bl'
   | 'unix-pair'
@@ -49,7 +51,7 @@ interface RateTarget {
 }
 
 /** Which way of using sluice, or which part of it, a target is for. */
-export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'queue' | 'pair'
+export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair'
 
 /** A key of the certificate, as `createSelfSigned` makes them. */
 export type KeyType = 'RSA-2048' | 'P-256'
@@ -76,6 +78,8 @@ export interface BenchCase {
   readonly targets: readonly Target[]
   /** One of the cases of `--quick`. */
   readonly quick: boolean
+  /** So many more connections are open that send nothing, or a byte a second. */
+  readonly crowd?: number
   /** Undefined: plain TCP. */
   readonly tls?: CaseTls
 }
@@ -120,7 +124,7 @@ export const cases: readonly BenchCase[] = [
     bytes: 64,
     depth: 1,
     unit: 'CPU µs per connection',
-    targets: [],
+    targets: [{ via: 'handshake', against: 'no-steps', atMost: 1.05 }],
     quick: false,
   },
   {
@@ -231,6 +235,15 @@ export const cases: readonly BenchCase[] = [
     ],
     quick: false,
     tls: { keyType: 'RSA-2048' },
+  },
+  {
+    ...tlsEcho(1024, 1),
+    name: 'tls-crowd',
+    title: `TLS, throughput lost by 64 connections × 1 KiB beside ${grouped(5000)} that say nothing or a byte a second`,
+    kind: 'crowd',
+    unit: '%',
+    targets: [{ via: handlers, atMost: 20 }],
+    crowd: 5000,
   },
 ]
 

@@ -14,8 +14,10 @@ export interface Competitor {
   readonly command?: readonly string[]
   /** Why it cannot, for people. */
   readonly reason?: string
-  /** The server that it is without limits. */
+  /** The server that it is without limits, or without steps before its sessions. */
   readonly unlimited?: string
+  /** What its connections begin with: a PROXY header of version 2. */
+  readonly preface?: 'proxy'
   /** Which targets are meant for it. */
   readonly targets?: Via
   /** One of the servers of `--quick`. */
@@ -34,12 +36,13 @@ const nothing: readonly CaseKind[] = []
 const sharing: readonly CaseKind[] = ['total', 'shares']
 const onlyEcho: readonly CaseKind[] = ['connect', 'sink', 'source', 'idle', 'delay', ...sharing]
 // Without Node's meter of delay, without streams, and with no rate of their own.
-const simpler: readonly CaseKind[] = ['delay', 'storm', 'filter', ...sharing]
+const simpler: readonly CaseKind[] = ['delay', 'storm', 'crowd', 'filter', ...sharing]
 const both: readonly Transport[] = ['tcp', 'tls']
 
 /** Whether it can take part in a case, leaving aside whether it runs here. */
 export function takesPart({ only, without, over }: Competitor, { kind, tls }: BenchCase): boolean {
-  if (only !== undefined || kind === 'queue' || kind === 'pair') return only === kind
+  if (kind === 'queue' || kind === 'pair') return only === kind
+  if (only !== undefined && only !== kind) return false
   return !without.includes(kind) && over.includes(tls === undefined ? 'tcp' : 'tls')
 }
 
@@ -47,6 +50,15 @@ export function takesPart({ only, without, over }: Competitor, { kind, tls }: Be
 export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
   return [
     { id: 'node:net', title: 'node:net', command: script('node-net'), quick: true, without: nothing, over: ['tcp'] },
+    {
+      id: 'node:net-limits',
+      title: 'node:net, limits not reached',
+      command: script('node-net', '--limits', 'unreached'),
+      unlimited: 'node:net',
+      quick: false,
+      without: [...onlyEcho, 'filter'],
+      over: ['tcp'],
+    },
     { id: 'node:tls', title: 'node:tls', command: script('node-tls'), quick: true, without: nothing, over: ['tls'] },
     bun(),
     ...sluice(engine),
@@ -162,7 +174,18 @@ function sluice(only: string | undefined): Competitor[] {
       without: onlyEcho,
       over: ['tcp'] as const,
     }
-    return name === 'poll' ? [inline, threads] : [inline, threads, handshakeThreads, duplex, limited]
+    const opening = {
+      ...common,
+      id: `sluice-${name}-handshake`,
+      title: `sluice, ${name}, PROXY header and rules`,
+      command: command('--handshake', 'proxy'),
+      targets: 'handshake' as const,
+      unlimited: inline.id,
+      preface: 'proxy' as const,
+      only: 'connect' as const,
+      over: ['tcp'] as const,
+    }
+    return name === 'poll' ? [inline, threads] : [inline, threads, handshakeThreads, duplex, limited, opening]
   })
 }
 

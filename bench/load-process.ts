@@ -15,6 +15,8 @@ export interface LoadOptions extends Omit<ChildOptions, 'command'> {
   readonly connections: number
   readonly bytes: number
   readonly depth: number
+  /** What connections begin with, before their own bytes and not echoed: a PROXY header. */
+  readonly preface?: 'proxy' | undefined
   readonly warmupSeconds: number
   readonly seconds: number
   /** Of the servers's certificate; only a native generator that speaks TLS knows what to do with it. */
@@ -41,11 +43,23 @@ type Line = LoadResult | { readonly error: string } | { readonly event: 'open' |
 
 /** Loads a server. Rejects at the first byte that is not as it should be, and when it takes too long. */
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const { program, mode, port, server, connections, bytes, depth, warmupSeconds, seconds, tls } = options
+  const { program, mode, port, server, connections, bytes, depth, preface, warmupSeconds, seconds, tls } = options
   // Where every turn looks at every connection, as with poll, opening many takes its time.
   const limit = Math.ceil(warmupSeconds + seconds + connections / 200 + 10)
   const secured = tls && { ca: tls.ca, resume: tls.resumes ? 'yes' : 'no' }
-  const settings = { mode, port, server, connections, bytes, depth, warmup: warmupSeconds, seconds, limit, ...secured }
+  const settings = {
+    mode,
+    port,
+    server,
+    connections,
+    bytes,
+    depth,
+    warmup: warmupSeconds,
+    seconds,
+    limit,
+    ...secured,
+    ...(preface && { preface }),
+  }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
   const command = program === undefined ? [process.execPath, join(__dirname, 'load/main.js')] : [program]
   const child = new Child({ ...options, command: [...command, ...args] })

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { BenchCase, CaseKind } from './cases.js'
 import type { ChildOptions } from './child.js'
+import { Crowd } from './crowd.js'
 import type { IdentityFiles } from './identities.js'
 import { type LoadMode, type LoadResult, runLoad } from './load-process.js'
 import type { Round } from './results.js'
@@ -24,6 +25,7 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   idle: 'echo',
   delay: 'echo',
   storm: 'echo',
+  crowd: 'echo',
   filter: 'mask',
   queue: 'work',
   pair: 'work',
@@ -39,6 +41,7 @@ const modeOf: Readonly<Record<Exclude<CaseKind, 'queue' | 'pair'>, LoadMode>> = 
   idle: 'idle',
   delay: 'echo',
   storm: 'connect',
+  crowd: 'echo',
   filter: 'echo',
   total: 'source',
   shares: 'source',
@@ -49,6 +52,7 @@ export async function measure(bench: BenchCase, server: ServerProcess, options: 
   if (bench.kind === 'idle') return measureIdle(bench, server, options)
   if (bench.kind === 'queue' || bench.kind === 'pair') return measureWork(bench, server, options.seconds)
   if (bench.kind === 'total' || bench.kind === 'shares') return measureShares(bench, server, options)
+  if (bench.kind === 'crowd') return measureCrowd(bench, server, options)
   const isDelay = bench.kind === 'delay' || bench.kind === 'storm'
   if (isDelay) await server.startDelayMeter()
   const result = await load(bench, server, options)
@@ -89,6 +93,21 @@ async function measureWork(bench: BenchCase, server: ServerProcess, seconds: num
   const serverCpuNs = (await server.cpuNanoseconds()) - before
   const bytes = pieces * bench.bytes
   return { value: serverCpuNs / 1000 / pieces, seconds: measured, messages: pieces, bytes, serverCpuNs }
+}
+
+// The same load without and with them, one right after the other.
+async function measureCrowd(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
+  const alone = await load(bench, server, options)
+  const size = bench.crowd ?? 0
+  const crowd = await Crowd.open(server.port, size)
+  try {
+    const beside = await load(bench, server, options)
+    if (crowd.size < size) throw new Error(`${size - crowd.size} of the ${size} other connections did not last`)
+    const lost = 1 - beside.messages / beside.seconds / (alone.messages / alone.seconds)
+    return { ...asRound(beside), value: 100 * lost }
+  } finally {
+    crowd.close()
+  }
 }
 
 const sharesSeconds = 10
@@ -132,10 +151,22 @@ async function load(
   }
   const { connections, bytes, depth } = bench
   const mode = modeOf[bench.kind as keyof typeof modeOf]
-  const { port, pid } = server
+  const { port, pid, preface } = server
   const { identity } = options
   const tls = identity && { ca: identity.cert, resumes: bench.tls?.resumes ?? false }
-  const result = await runLoad({ ...options, mode, port, server: pid, connections, bytes, depth, tls, onEdge, onOpen })
+  const result = await runLoad({
+    ...options,
+    mode,
+    port,
+    server: pid,
+    connections,
+    bytes,
+    depth,
+    preface,
+    tls,
+    onEdge,
+    onOpen,
+  })
   if (edges.length < 2) return result
   return { ...result, serverCpuNs: edges.at(-1)! - edges[0]! }
 }

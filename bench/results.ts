@@ -99,7 +99,10 @@ export function summarise(bench: BenchCase, competitors: readonly Competitor[], 
     const against = (yardstick: Yardstick) => {
       // An idle connection of a C program takes next to nothing: a multiple of that says nothing.
       if (yardstick === 'c-epoll' && bench.kind === 'idle') return []
-      const server = yardstick === 'unlimited' ? competitor.unlimited : yardstick
+      // What is lost may be nothing.
+      if (bench.kind === 'crowd') return []
+      const isItself = yardstick === 'unlimited' || yardstick === 'no-steps'
+      const server = isItself ? competitor.unlimited : yardstick
       return (server !== undefined && rounds.get(server)) || []
     }
     return measured.length === 0 ? [] : [summariseServer(bench, competitor, measured, against)]

@@ -129,7 +129,7 @@ class Run {
       const server = await ServerProcess.start(competitor, serviceOf[bench.kind], {
         launch,
         core,
-        files: bench.connections + ownFiles,
+        files: bench.connections + (bench.crowd ?? 0) + ownFiles,
         signal,
         identity: this.#identityOf(bench),
       })
@@ -190,7 +190,7 @@ class Run {
       program: bench.tls ? programs.load_tls.path : loadInJavaScript ? undefined : programs.load.path,
       identity: this.#identityOf(bench),
       core: this.#loadCore(bench),
-      files: bench.connections + ownFiles,
+      files: bench.connections + (bench.crowd ?? 0) + ownFiles,
       warmupSeconds: settleSeconds,
       seconds,
       signal,

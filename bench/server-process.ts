@@ -39,10 +39,13 @@ export class ServerProcess {
   readonly #child: Child
   readonly #talks: boolean
   readonly port: number
+  /** What its connections begin with, if not with their own bytes. */
+  readonly preface: 'proxy' | undefined
 
-  private constructor(child: Child, port: number, talks: boolean) {
+  private constructor(child: Child, port: number, preface: 'proxy' | undefined, talks: boolean) {
     this.#child = child
     this.port = port
+    this.preface = preface
     this.#talks = talks
   }
 
@@ -57,7 +60,7 @@ export class ServerProcess {
     const child = new Child({ ...options, command: [...competitor.command!, '--service', service, ...secured] })
     try {
       const { port } = await child.next<{ port: number }>(startTimeoutMs)
-      return new ServerProcess(child, port, !competitor.id.startsWith('c-'))
+      return new ServerProcess(child, port, competitor.preface, !competitor.id.startsWith('c-'))
     } catch (error) {
       await child.stop()
       throw new Error(`does not start: ${(error as Error).message}`)

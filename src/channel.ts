@@ -1,6 +1,8 @@
 import { Connection } from './connection.js'
 import { type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import type { TimeoutKind } from './handlers.js'
+import { handshakeError } from './handshake/handshake-error.js'
+import { OpeningRun } from './handshake/opening-run.js'
 import { isFailure, type NativeChannel, native } from './native/binding.js'
 import * as records from './native/records.js'
 import { Priorities } from './priorities.js'
@@ -10,6 +12,7 @@ import type { ConnectionSettings } from './settings.js'
 const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
 const { eventListenerFailed, eventOpened, eventReleased, eventTimeout, eventTimer } = records
 const { eventFileFailed, eventHandshakeFailed, eventSecured, eventSecuring } = records
+const { eventOpeningFailed, eventStepBegins, eventStepBytes } = records
 const { eventRelayCount, eventRelayTimeout, eventRelaying } = records
 const { controlInTurn, controlOpCount, controlOutBytes, controlReferenceCount, controlWords } = records
 
@@ -31,6 +34,8 @@ export interface ChannelListener {
   readonly settings: ConnectionSettings
   accepted(connection: Connection): void
   failed(error: SluiceError): void
+  /** Whether anybody wants to know of failed handshakes. */
+  readonly hearsFailures: boolean
   /** Nobody was told of the connection. */
   handshakeFailed(error: SluiceError): void
 }
@@ -96,6 +101,8 @@ export class Channel {
   /** The view being handed to a handler, and where it lies: writing it back needs no look at its buffer. */
   private view: Uint8Array | undefined
   private viewOffset = 0
+  /** By slot, connections whose handshake has steps of JavaScript's. */
+  private readonly openings = new Map<number, OpeningRun>()
   /** Connections open now, or being closed. */
   connectionCount = 0
   private readonly emptied: (() => void)[] = []
@@ -236,6 +243,22 @@ export class Channel {
       case eventOpened:
         this.opened(id, tag, a)
         return
+      case eventStepBegins:
+        this.stepBegins(id, tag, a, b)
+        return
+      case eventStepBytes: {
+        const run = this.openings.get(id)
+        if (run?.tag === tag) run.bytes(new Uint8Array(this.slab, a, b))
+        return
+      }
+      case eventOpeningFailed: {
+        // An error takes its time to make, and there may be a storm of them.
+        const listener = a === 0 ? undefined : this.listeners.get(b)
+        if (listener?.hearsFailures !== true && !this.openings.has(id)) return
+        const error = this.openingError(id, tag, a)
+        listener?.handshakeFailed(error)
+        return
+      }
       case eventRelayCount:
         this.relays.get(id)?.counted(tag >>> 8, a, b)
         return
@@ -289,11 +312,13 @@ export class Channel {
         return
       case eventClosed:
         this.connections[connection.slot] = undefined
+        // Unless it is the steps that failed, which say more.
+        if (this.openings.size > 0 && (a & 0xff) !== records.errorOpening) this.dropSteps(connection)
         this.setPriority(connection.slot, 0)
         if (connection.referenced) this.drop()
         if (--this.connectionCount === 0) for (const resolve of this.emptied.splice(0)) resolve()
         try {
-          connection.onClosed((a & 0xff) === 0 ? undefined : this.error(a, b, connection.failureFacts()))
+          connection.onClosed((a & 0xff) === 0 ? undefined : this.closeError(connection, a, b))
         } finally {
           // Only now: the handlers may still ask for its numbers.
           this.stage(records.opForget | connection.tag, connection.slot, 0, 0)
@@ -311,7 +336,59 @@ export class Channel {
     }
     const connection = new Connection(this, slot, tag, listener.settings)
     this.adoptConnection(connection)
+    if (this.openings.size > 0) this.takeStepData(connection)
     listener.accepted(connection)
+  }
+
+  // ---- Steps of openings
+
+  private stepBegins(slot: number, tag: number, key: number, step: number): void {
+    const settings = key === 0 ? this.connections[slot]?.settings : this.listeners.get(key)?.settings
+    const script = settings?.steps?.[step]
+    // Its listener has been closed meanwhile.
+    if (script === undefined) {
+      this.stage(records.opStepAnswer | tag, slot, records.stepCloses, 0)
+      return
+    }
+    let run = this.openings.get(slot)
+    if (run?.tag !== tag) {
+      run = new OpeningRun(this, slot, tag)
+      this.openings.set(slot, run)
+    }
+    run.begin(script)
+  }
+
+  /** What steps have put aside for the connection is its own now. */
+  takeStepData(connection: Connection): void {
+    const run = this.openings.get(connection.slot)
+    if (run?.tag !== connection.tag) return
+    this.openings.delete(connection.slot)
+    connection.data = run.connection.data
+    run.end()
+  }
+
+  // It has ended while it was connecting.
+  private dropSteps({ slot, tag }: Connection): void {
+    const run = this.openings.get(slot)
+    if (run?.tag !== tag) return
+    this.openings.delete(slot)
+    run.end(new SluiceError('ABORTED', { phase: 'handshake' }))
+  }
+
+  private openingError(slot: number, tag: number, number: number, facts: { address?: string; port?: number } = {}) {
+    const run = this.openings.get(slot)
+    if (run?.tag !== tag) return handshakeError(number, facts)
+    const { cause, text } = run
+    const error = handshakeError(number, { ...facts, text, ...(cause === undefined ? {} : { cause }) })
+    this.openings.delete(slot)
+    run.end(error)
+    return error
+  }
+
+  private closeError(connection: Connection, a: number, b: number): SluiceError {
+    const facts = connection.failureFacts()
+    if ((a & 0xff) !== records.errorOpening) return this.error(a, b, facts)
+    return this.openingError(connection.slot, connection.tag, b, { address: facts.address, port: facts.port })
   }
 
   /** Enters a connection that native code knows already. */

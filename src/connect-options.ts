@@ -1,3 +1,4 @@
+import { type HandshakeOptions, handshakeOptions } from './handshake/handshake-plan.js'
 import {
   anything,
   excludes,
@@ -19,7 +20,7 @@ import type { TlsContext } from './tls/context.js'
 import type { TlsClientOptions } from './tls/options.js'
 
 /** Where to connect, and how long that may take. Either `port` or `path`. */
-export interface ConnectOptions extends ConnectionOptions {
+export interface ConnectOptions extends ConnectionOptions, HandshakeOptions {
   /** Name or address. Default `'localhost'`. */
   host?: string
   /** Port, 1 to 65 535. */
@@ -50,6 +51,7 @@ export interface ConnectOptions extends ConnectionOptions {
 
 export const connectOptions = {
   ...connectionOptions,
+  ...handshakeOptions,
   host: string({ default: 'localhost' }),
   port: optional(integer({ min: 1, max: 65_535 })),
   path: optional(string({ abstract: true })),
@@ -62,10 +64,11 @@ export const connectOptions = {
   attemptDelayMs: milliseconds({ min: 10, max: 10_000, default: 250 }),
   tls: anything() as OptionalParser<boolean | TlsClientOptions | TlsContext | undefined>, // src/tls/setup.ts looks at it
   signal: optional(signal()),
-} satisfies Shape<ConnectOptions>
+} satisfies Shape<Omit<ConnectOptions, 'handshake'>> & { handshake: unknown }
 
 export const connectRules = [
   requiresOneOf('port', 'path'),
   excludes('path', ['port', 'host', 'family', 'localAddress', 'localPort', 'lookup', 'resolveTimeoutMs']),
   requires('localPort', 'localAddress'),
+  requires('handshakeTimeoutMs', 'handshake'),
 ]

@@ -61,7 +61,8 @@ export function connectRace<A extends { family: 4 | 6 }, C>(
     const fail = (error: unknown) => {
       errors.push(asSluiceError(error, 'SYSTEM', facts))
       // The peer was reached, and did not prove itself: another address would be no better.
-      if (errors.at(-1)!.code.startsWith('ERR_SLUICE_TLS_')) return finish(() => reject(errors.at(-1)))
+      if (/^ERR_SLUICE_(TLS|SOCKS|PROXY|STEP|OPENING)_/.test(errors.at(-1)!.code))
+        return finish(() => reject(errors.at(-1)))
       if (waiting.length > 0) startNext()
       else if (running.size === 0) finish(() => reject(summary(errors, facts)))
     }

@@ -4,6 +4,14 @@ export type ConnectionState = 'connecting' | 'open' | 'ending' | 'peerEnded' | '
 /** How a connection has ended, as `shutdown()` tells. */
 export type ShutdownOutcome = 'clean' | 'truncated' | 'timeout' | 'reset'
 
+/** What rules have left on a connection. */
+export interface RuleMarks {
+  /** In the order they were first given. */
+  readonly tags: readonly string[]
+  /** What rules have set, by name. */
+  readonly variables: Readonly<Record<string, string>>
+}
+
 /** Counters of one connection. */
 export interface ConnectionStats {
   /** Received from the peer. */

@@ -2,13 +2,14 @@ import { constants } from 'node:os'
 import type { Duplex } from 'node:stream'
 import { ByteQueue } from './byte-queue/queue.js'
 import type { Channel } from './channel.js'
-import type { ConnectionState, ConnectionStats, ShutdownOutcome, TcpInfo } from './connection-facts.js'
+import type { ConnectionState, ConnectionStats, RuleMarks, ShutdownOutcome, TcpInfo } from './connection-facts.js'
 import { ConnectionDuplex } from './duplex.js'
 import { type ErrorFacts, type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import { type FileRange, FileSegment } from './file/segment.js'
 import { checkFilter, type Filter, type FilterOptions, type FlushMode } from './filter/filter.js'
 import { FilterStack } from './filter/stack.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
+import { ProxyHeader } from './handshake/proxy-header.js'
 import { type ConnectionInput, collecting, inputFor, inputOf } from './input.js'
 import { isFailure, type NativeAddress } from './native/binding.js'
 import * as records from './native/records.js'
@@ -24,6 +25,7 @@ import {
   type ConnectionSettings,
   type ConnectionTimeouts,
   type ConnectionTls,
+  checkSizes,
   closeOptions,
   connectionTimeouts,
   type OperationBounds,
@@ -31,6 +33,8 @@ import {
   priorityOption,
   type ReadWaterMarks,
   readWaterMarks,
+  type WriteWaterMarks,
+  writeWaterMarks,
 } from './settings.js'
 import { encodeSocketOptions, type SocketOptions, socketOptionChanges } from './socket-options.js'
 import type { TlsContext } from './tls/context.js'
@@ -89,6 +93,8 @@ interface Extras {
   endpoints?: { local?: NativeAddress; remote?: NativeAddress }
   tls?: TlsInfo
   rates?: OwnRates
+  proxy?: ProxyHeader
+  marks?: RuleMarks
 }
 
 const extras = new WeakMap<object, Extras>()
@@ -113,7 +119,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** @internal */ readonly channel: Channel
   /** @internal */ readonly slot: number
   /** @internal The slot's generation << 8. */ readonly tag: number
-  /** @internal */ readonly settings: ConnectionSettings
+  /** @internal */ settings: ConnectionSettings
   /** @internal */ handlers: ConnectionHandlers<never>
   /** @internal What reads in place of handlers. */ sink: unknown
   /** @internal Bytes handed over, modulo 2^32; with Channel.taken it gives what is queued. */ posted: number
@@ -893,6 +899,29 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return remote?.address === undefined ? undefined : remote.family
   }
 
+  /**
+   * What a PROXY or client-IP header said about the client, where a step of `handshake` has read one: its claimed addresses
+   * and more. `remoteAddress` is that of whom we are really connected to. Source: HP-41.
+   */
+  get proxy(): ProxyHeader | undefined {
+    if (this.settings.steps === undefined) return undefined
+    const known = extras.get(this)?.proxy
+    if (known !== undefined) return known
+    const header = this.channel.native.proxyHeader(this.slot, this.tag)
+    if (header !== undefined) this.extras.proxy = new ProxyHeader(header)
+    return this.extras.proxy
+  }
+
+  /** The tags and variables that rules have given it; undefined where they have left nothing. Source: HP-55. */
+  get marks(): RuleMarks | undefined {
+    if (this.settings.steps === undefined) return undefined
+    const known = extras.get(this)?.marks
+    if (known !== undefined) return known
+    const marks = this.channel.native.ruleMarks(this.slot, this.tag)
+    if (marks !== undefined) this.extras.marks = marks
+    return marks
+  }
+
   /** Counters of this connection. */
   stats(): ConnectionStats {
     return this.channel.native.connectionStats(this.slot, this.tag)
@@ -918,6 +947,19 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   set priority(priority: number) {
     priorityOption.parse(priority, 'priority')
     if ((this.flags & closed) === 0) this.channel.setPriority(this.slot, priority)
+  }
+
+  /**
+   * Changes how much may be queued before `write()` asks for patience, when `drain` is reported, and what is refused. A
+   * `drain` that is due by the new low mark comes soon. Source: LE-41. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
+   */
+  setWriteWaterMarks(marks: WriteWaterMarks): void {
+    const given = Object.entries(parse(writeWaterMarks, marks)).filter(([, value]) => value !== undefined)
+    const settings = { ...this.settings, ...Object.fromEntries(given) }
+    // Those of reading are set elsewhere.
+    checkSizes({ ...settings, readLowWaterBytes: 0 })
+    this.settings = settings
+    this.channel.native.setLowWater(this.slot, this.tag, settings.lowWaterBytes)
   }
 
   /** Replaces the bounds on single reads and writes; what is left out becomes 0, none. Source: LE-20. */
@@ -1021,6 +1063,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
 
   /** @internal */
   onConnected(): void {
+    if (this.settings.steps !== undefined) this.channel.takeStepData(this as Connection)
     const attempt = this.extras.connected
     if (attempt?.claim() === false) {
       this.destroy()

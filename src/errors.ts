@@ -1,4 +1,5 @@
 import { getSystemErrorName } from 'node:util'
+import { handshakeErrors } from './handshake/handshake-errors.js'
 
 /**
  * Every code of a {@link SluiceError}: `ERR_SLUICE_` plus a name of this table. Codes never change their meaning;
@@ -124,6 +125,10 @@ export const errorTable = {
     advice: 'The text is what OpenSSL said; it is none of the cases that have a code of their own.',
   },
 
+  OPENING_FAILED: {
+    meaning: 'the connection did not get to its session',
+    advice: 'A step of `handshake` ended it. So many others failed meanwhile that which one and why is forgotten.',
+  },
   RELAY_FAILED: {
     meaning: 'the relay failed',
     advice:
@@ -166,6 +171,14 @@ export const errorTable = {
     advice:
       'A warning, once per outage: the group goes on with the part of its last lease (`stats().shared`). See `cause`.',
   },
+  PEERS_UNREACHABLE: {
+    meaning: 'the peers of a stick table cannot be reached',
+    advice: 'A warning, once per outage: the table counts by itself, and tells the others when it can. See `cause`.',
+  },
+  SNAPSHOT_INVALID: {
+    meaning: 'this is no snapshot of such a table',
+    advice: 'It is damaged, or of a table with other keys, or of a later version of this package. Nothing was taken.',
+  },
   FILE_FAILED: {
     meaning: 'the file cannot be sent',
     advice: '`cause` is what the system answered. Or the file is, or has become, shorter than what is to be sent.',
@@ -195,6 +208,11 @@ export const errorTable = {
     meaning: 'the name was not resolved in time',
     advice: '`resolveTimeoutMs` is over; the DNS servers do not answer.',
   },
+  BAD_PROXY_HEADER: {
+    meaning: 'this is no PROXY header',
+    advice:
+      'The text says what is wrong, and `reason` how HAProxy calls it: `PRX_NOT_HDR`, `PRX_BAD_HDR`, `PRX_BAD_PROTO`.',
+  },
   UPSTREAM_UNAVAILABLE: {
     meaning: 'no server is usable',
     advice: 'All are down, drained or in maintenance; `stats()` of the pool tells why, and what the last checks said.',
@@ -220,6 +238,8 @@ export const errorTable = {
     meaning: 'no addon could be loaded for this system',
     advice: 'Thrown by `import` or `require`. The text tells how to build it: `npx node-gyp rebuild` in its folder.',
   },
+
+  ...handshakeErrors,
 
   // Told by TLS; the same list, with TLS_FATAL above, stands in native/tls/tls_error.h.
   TLS_UNAVAILABLE: {
@@ -487,8 +507,10 @@ export interface ErrorFacts {
   cause?: unknown
   /** One error per attempt, when several were made. */
   errors?: readonly SluiceError[]
-  /** TLS: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'`. */
+  /** TLS and steps: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'`, `'PRX_TIMEOUT'`. */
   reason?: string
+  /** The step of `handshake` that failed. */
+  step?: string
   /** TLS: why a certificate did not verify, X509_V_ERR_… */
   verifyCode?: number
   /** TLS: the alert that the peer sent. */
@@ -538,8 +560,11 @@ export class SluiceError extends Error {
   declare readonly option?: string
   /** One error per attempt, when several addresses were tried. */
   declare readonly errors?: readonly SluiceError[]
-  /** TLS: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'` for an authority, `'SSL_CRT_FAIL'` for the peer itself. */
+  /** TLS and steps: the reason as HAProxy names it, e.g. `'SSL_CA_FAIL'` for an authority, `'SSL_CRT_FAIL'` for the peer
+   *  itself, `'PRX_TIMEOUT'` for a PROXY header that did not come. */
   declare readonly reason?: string
+  /** The step of `handshake` that failed, by its name. */
+  declare readonly step?: string
   /** TLS: why a certificate did not verify, as OpenSSL numbers it (X509_V_ERR_…). */
   declare readonly verifyCode?: number
   /** TLS: the alert that the peer sent. Source: RFC 8446, section 6. */
@@ -551,8 +576,8 @@ export class SluiceError extends Error {
   constructor(name: ErrorName, facts: ErrorFacts = {}) {
     super(describe(name, facts), 'cause' in facts ? { cause: facts.cause } : undefined)
     this.code = `ERR_SLUICE_${name}`
-    const { errno, syscall, address, port, phase, option, errors, reason, verifyCode, alert, libraryCode } = facts
-    const known = { errno, syscall, address, port, phase, option, errors, reason, verifyCode, alert, libraryCode }
+    const { errno, syscall, address, port, phase, option, errors, reason, step, verifyCode, alert, libraryCode } = facts
+    const known = { errno, syscall, address, port, phase, option, errors, reason, step, verifyCode, alert, libraryCode }
     // Only what is known becomes a property: printed errors stay short.
     for (const [key, value] of Object.entries(known)) {
       if (value !== undefined) Object.defineProperty(this, key, { value, enumerable: true, configurable: true })

@@ -13,7 +13,7 @@ export type TimeoutKind = 'read' | 'write' | 'halfClosed'
 export interface ConnectionHandlers<Data = unknown> {
   /** The connection is there. */
   open?(connection: Connection<Data>): void
-  /** TLS listeners: a handshake failed, so that no connection came of it. `error.code` says how. */
+  /** Listeners with `tls` or `handshake`: a peer failed there, so that no connection came of it. `error.code` says how. */
   handshakeError?(error: SluiceError): void
   /** Bytes came in. They are a view that is valid until this returns: copy what you keep. Writing it back is free. */
   data?(connection: Connection<Data>, bytes: Uint8Array): void

@@ -5,7 +5,7 @@ export { ByteQueue, type QueueEnd, type SearchRange } from './byte-queue/queue.j
 export type { EndOfLine, EndOfLinePosition } from './byte-queue/search.js'
 export type { ConnectOptions } from './connect-options.js'
 export type { Connection } from './connection.js'
-export type { ConnectionState, ConnectionStats, ShutdownOutcome, TcpInfo } from './connection-facts.js'
+export type { ConnectionState, ConnectionStats, RuleMarks, ShutdownOutcome, TcpInfo } from './connection-facts.js'
 export { connect, listen, pair } from './default-runtime.js'
 export type { ConnectionDuplex } from './duplex.js'
 export { type EngineFeatures, type EngineInfo, type EngineName, engines } from './engines.js'
@@ -25,6 +25,33 @@ export { AsyncFrameReader } from './framing/async-frame-reader.js'
 export { type FrameLimits, FrameReader, type LineOptions } from './framing/frame-reader.js'
 export { FrameWriter, type LengthPrefix } from './framing/frame-writer.js'
 export type { ConnectionHandlers, TimeoutKind } from './handlers.js'
+
+export {
+  type AcceptNetscalerOptions,
+  type AcceptProxyOptions,
+  acceptNetscaler,
+  acceptProxy,
+  type HeaderSources,
+  type MonitorOptions,
+  monitor,
+  type SniffOptions,
+  sniff,
+} from './handshake/accept-steps.js'
+export { type Socks4Options, type Socks5Options, sendProxy, socks4, socks5 } from './handshake/connect-steps.js'
+export type { CustomStep, StepAnswer } from './handshake/custom-step.js'
+export type { HandshakeOptions } from './handshake/handshake-plan.js'
+export type { HandshakeStep } from './handshake/handshake-step.js'
+export type { OpeningConnection } from './handshake/opening-connection.js'
+
+export { type ProxyAddress, ProxyHeader, type ProxyLimits, type ProxyTlv } from './handshake/proxy-header.js'
+export type {
+  ProxySendAddress,
+  ProxySendOptions,
+  ProxySslFacts,
+  ProxySslField,
+} from './handshake/proxy-options.js'
+export type { ProxySsl } from './handshake/proxy-ssl.js'
+
 export type { Listener, ListenerAddress, ListenerStats, ListenOptions } from './listener.js'
 export type { ByteSize } from './rate-limit/byte-size.js'
 export type { ConnectionRates, RateHold } from './rate-limit/connection-rates.js'
@@ -65,6 +92,40 @@ export {
   relay,
 } from './relay.js'
 export type { LookupFunction, ResolvedAddress } from './resolve.js'
+export { type CidrEntry, type CidrMatch, CidrSet } from './rules/cidr-set.js'
+export type {
+  CounterChoice,
+  CounterComparison,
+  OneOrMany,
+  PortRange,
+  Rule,
+  RuleAction,
+  RuleBase,
+  RuleCondition,
+  RuleFact,
+  RuleNetworks,
+  RuleStage,
+} from './rules/rule.js'
+export { RuleList, type RuleListOptions } from './rules/rule-list.js'
+export { rules } from './rules/rules-step.js'
+export {
+  StickTable,
+  type StickTableOptions,
+  type StickTableStats,
+  type TableEntry,
+  type TableKey,
+  type TableKeyType,
+  TrackedKey,
+} from './rules/stick-table.js'
+export {
+  MemoryStickTablePeers,
+  type PeerAnswer,
+  type PeerChanges,
+  type PeerExchange,
+  type StickTablePeers,
+} from './rules/stick-table-peers.js'
+export type { TableCounter, TableCounters, TableRate, TableStore } from './rules/table-columns.js'
+export type { TableExchangeOptions, TableExchangeStats } from './rules/table-exchange.js'
 export { Runtime, type RuntimeStats } from './runtime.js'
 export type { RuntimeOptions } from './runtime-options.js'
 export type {
@@ -75,6 +136,7 @@ export type {
   OperationBounds,
   PairOptions,
   ReadWaterMarks,
+  WriteWaterMarks,
 } from './settings.js'
 export type { ShutdownOptions } from './shutdown.js'
 export type { SimulationOptions } from './simulation.js'

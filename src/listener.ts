@@ -2,6 +2,7 @@ import { unlinkSync } from 'node:fs'
 import type { Channel, ChannelListener } from './channel.js'
 import type { Connection } from './connection.js'
 import { nativeError, SluiceError } from './errors.js'
+import { type HandshakeOptions, handshakeOptions } from './handshake/handshake-plan.js'
 import { isFailure, type NativeAddress, native } from './native/binding.js'
 import {
   anything,
@@ -11,6 +12,7 @@ import {
   type OptionalParser,
   optional,
   parse,
+  requires,
   requiresOneOf,
   type Shape,
   signal,
@@ -24,7 +26,7 @@ import type { TlsServerOptions } from './tls/options.js'
 const maxLimit = 1_000_000_000
 
 /** Where to listen, and what the connections start with. Exactly one of `port`, `path` and `fd`. */
-export interface ListenOptions extends ConnectionOptions {
+export interface ListenOptions extends ConnectionOptions, HandshakeOptions {
   /** Port to bind, 0 to 65 535. With 0 the system picks one; {@link Listener.address} tells which. */
   port?: number
   /** Address or name to bind. Default: all addresses, of IPv6 and IPv4 both where the machine has IPv6. */
@@ -55,6 +57,7 @@ const limit = () => integer({ min: 0, max: maxLimit, default: 0 })
 
 export const listenOptions = {
   ...connectionOptions,
+  ...handshakeOptions,
   port: optional(integer({ min: 0, max: 65_535 })),
   host: optional(string()),
   path: optional(string({ abstract: true })),
@@ -66,13 +69,14 @@ export const listenOptions = {
   maxConnectionsPerSecond: limit(),
   tls: anything() as OptionalParser<TlsServerOptions | TlsContext | undefined>, // src/tls/setup.ts looks at it
   signal: optional(signal()),
-} satisfies Shape<ListenOptions>
+} satisfies Shape<Omit<ListenOptions, 'handshake'>> & { handshake: unknown }
 
 export const listenRules = [
   requiresOneOf('port', 'path', 'fd'),
   excludes('port', ['path', 'fd']),
   excludes('path', ['fd', 'host', 'ipv6Only', 'reusePort']),
   excludes('fd', ['host', 'ipv6Only', 'reusePort', 'backlog']),
+  requires('handshakeTimeoutMs', 'handshake'),
 ]
 
 /** Where a listener listens. */
@@ -94,6 +98,9 @@ export interface ListenerStats {
   handshakesUnderWay: number
   /** TLS: connections that wait for a handshake, because of `maxHandshakes` or `maxHandshakesPerSecond`. */
   handshakesWaiting: number
+  /** Connections that did not get to their session because of a step of `handshake`, by reason, e.g. `PRX_TIMEOUT`; also
+   *  those of monitors, `MONITOR_ANSWERED`, which do not count as accepted. */
+  turnedAway: Readonly<Record<string, number>>
   /** `'waiting'`: a limit is reached; `'backingOff'`: accept failed, and is tried again within a second. */
   state: 'accepting' | 'waiting' | 'backingOff' | 'closed'
 }
@@ -167,6 +174,11 @@ export class Listener implements ChannelListener, AsyncDisposable {
     process.emitWarning(error)
   }
 
+  /** @internal */
+  get hearsFailures(): boolean {
+    return this.settings.handlers?.handshakeError !== undefined
+  }
+
   /** @internal One handshake failed; `handshakeError` wants to know, nobody else. */
   handshakeFailed(error: SluiceError): void {
     this.settings.handlers?.handshakeError?.(error)
@@ -209,10 +221,17 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** Counters, summed over all I/O threads. */
   stats(): ListenerStats {
     const each = this.state === 'open' ? this.channels.map(({ native }) => native.listenerStats(this.key)) : []
-    const sum = (key: Exclude<keyof ListenerStats, 'connections' | 'state'>) =>
+    const sum = (key: Exclude<keyof ListenerStats, 'connections' | 'state' | 'turnedAway'>) =>
       each.reduce((total, stats) => total + stats[key], 0)
+    const turnedAway: Record<string, number> = {}
+    for (const stats of each) {
+      for (const [reason, count] of Object.entries(stats.turnedAway)) {
+        turnedAway[reason] = (turnedAway[reason] ?? 0) + count
+      }
+    }
     return {
       connections: this.open,
+      turnedAway,
       accepted: sum('accepted'),
       acceptFailures: sum('acceptFailures'),
       handshakesDone: sum('handshakesDone'),

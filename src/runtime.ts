@@ -6,6 +6,7 @@ import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
+import { type HandshakePlan, handshakePlan } from './handshake/handshake-plan.js'
 import { Listener, type ListenOptions, listenOptions, listenRules } from './listener.js'
 import { isFailure, type NativeAddress, type NativeGate, type NativeListenOptions, native } from './native/binding.js'
 import { expected, integer, type Parsed, parse } from './options.js'
@@ -124,8 +125,11 @@ export class Runtime implements Clock, AsyncDisposable {
     this.refuseClosed('listen')
     if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
     const tls = parsed.tls === undefined ? undefined : serverTls(parsed.tls, 'tls')
+    const plan = handshakePlan(parsed, 'accept', tls !== undefined)
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     if (tls !== undefined) settings.layered = true
+    if (plan !== undefined) settings.steps = plan.scripts
+    plan?.useClock(this.channels[0]!)
     const gates = [this.gate, this.createGate(parsed)].filter((gate) => gate !== undefined)
     const common: Omit<NativeListenOptions, 'host' | 'port' | 'path' | 'fd'> = {
       ...nativeConfigOf(parsed, handlers === undefined),
@@ -134,9 +138,11 @@ export class Runtime implements Clock, AsyncDisposable {
       backlog: parsed.backlog,
       ipv6Only: parsed.ipv6Only,
       reusePort: parsed.reusePort,
+      shared: this.channels.length > 1 && !parsed.reusePort,
       options: encodeSocketOptions(parsed, 'listener'),
       gates,
       tls: tls?.config,
+      opening: plan?.native,
     }
     const bound = await this.bind(parsed, common)
     this.bindOtherLoops(bound, parsed, common)
@@ -175,7 +181,8 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('connect')
     const { signal, host, port, path } = parsed
-    const peer = { host: path === undefined ? host : 'localhost', port: path ?? port }
+    const plan = handshakePlan(parsed, 'connect', parsed.tls !== undefined && parsed.tls !== false)
+    const peer = plan?.target ?? { host: path === undefined ? host : 'localhost', port: path ?? port }
     const tls = parsed.tls === undefined || parsed.tls === false ? undefined : clientTls(parsed.tls, peer, 'tls')
     // Aborted by the caller's signal, or by the runtime's end: a name may take longer to resolve than the runtime lives.
     const controller = new AbortController()
@@ -188,6 +195,7 @@ export class Runtime implements Clock, AsyncDisposable {
         parsed,
         this.channels.find((channel) => channel === neighbour?.channel) ?? this.pickChannel(),
         { peer, tls },
+        plan,
         handlers as ConnectionHandlers | undefined,
         controller.signal,
       )) as Connection<Data>
@@ -201,6 +209,7 @@ export class Runtime implements Clock, AsyncDisposable {
     parsed: Parsed<typeof connectOptions>,
     channel: Channel,
     { peer, tls }: Pick<ConnectionSettings, 'peer' | 'tls'>,
+    plan: HandshakePlan | undefined,
     handlers: ConnectionHandlers | undefined,
     signal: AbortSignal,
   ): Promise<Connection> {
@@ -208,6 +217,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     settings.tls = tls
     settings.peer = peer
+    if (plan !== undefined) settings.steps = plan.scripts
     const clock = channel
     const rates = nativeRatesOf(parsed, channel)
     const addresses: (ResolvedAddress & { path?: string })[] =
@@ -226,6 +236,7 @@ export class Runtime implements Clock, AsyncDisposable {
         ...(to.path === undefined ? { host: to.address, port } : { path: to.path }),
         ...{ localAddress: parsed.localAddress, localPort: parsed.localPort, connectTimeoutMs: 0 },
         options: encodeSocketOptions(parsed, 'connection'),
+        opening: plan?.native,
       })
       if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect', ...target })
       const connection = new Connection(channel, answer.slot, answer.tag, settings, true)

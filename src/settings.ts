@@ -2,6 +2,7 @@ import type { Connection } from './connection.js'
 import type { SluiceError } from './errors.js'
 import type { Filter } from './filter/filter.js'
 import type { ConnectionHandlers } from './handlers.js'
+import type { CustomStep } from './handshake/custom-step.js'
 import { collecting } from './input.js'
 import type { NativeConnectionConfig, NativeTlsConfig } from './native/binding.js'
 import { boolean, expected, fn, integer, milliseconds, optional, type Shape, withDefault } from './options.js'
@@ -140,6 +141,8 @@ export interface ConnectionSettings {
   hardLimitBytes: number
   /** These connections begin with TLS, or are pairs: the system cannot send files for them. */
   layered?: boolean
+  /** These connections have steps before their session; those of JavaScript's, by number. */
+  steps?: readonly CustomStep[]
   /** connect(): what secures the connection before it opens. */
   tls?: ConnectionTls
   /** connect(): whom it was asked for. */
@@ -158,7 +161,7 @@ type RateOptions = Pick<ConnectionOptions, 'rateLimit' | 'rateLimitGroup'>
 
 /** Separates what JavaScript looks at from what native code does. */
 export function settingsOf(
-  options: Omit<ConnectionSettings, 'handlers' | 'gone' | 'tls' | 'peer' | 'layered'>,
+  options: Omit<ConnectionSettings, 'handlers' | 'gone' | 'tls' | 'peer' | 'layered' | 'steps'>,
   handlers: ConnectionHandlers<never> | undefined,
 ): ConnectionSettings {
   const { allowHalfOpen, highWaterBytes, lowWaterBytes, hardLimitBytes, readLowWaterBytes, readHighWaterBytes } =
@@ -228,6 +231,21 @@ export const readWaterMarks = {
   lowWaterBytes: optional(integer({ min: 0, max: maxBytes })),
   highWaterBytes: optional(integer({ min: 1, max: maxBytes })),
 } satisfies Shape<ReadWaterMarks>
+
+/** How much may be queued, see {@link ConnectionOptions}; what is left out stays as it is. */
+export interface WriteWaterMarks {
+  /** Queued bytes at which `drain` is reported. */
+  lowWaterBytes?: number
+  /** Queued bytes from which `write()` returns false. */
+  highWaterBytes?: number
+  /** Queued bytes that no `write()` may exceed. */
+  hardLimitBytes?: number
+}
+
+export const writeWaterMarks = {
+  ...readWaterMarks,
+  hardLimitBytes: optional(integer({ min: 1, max: maxBytes })),
+} satisfies Shape<WriteWaterMarks>
 
 /** What single operations may move, see {@link ConnectionOptions}; what is left out becomes 0, no bound. */
 export interface OperationBounds {

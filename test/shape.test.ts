@@ -17,10 +17,11 @@ const arrows: Record<string, string[]> = {
   limit: ['buffer', 'base'],
   tls: ['buffer', 'base'],
   handshake: ['buffer', 'base'],
+  rules: ['base'],
   engine: ['buffer', 'base'],
   loop: ['engine', 'buffer', 'base'],
-  net: ['loop', 'engine', 'tls', 'handshake', 'limit', 'buffer', 'base'],
-  binding: ['net', 'loop', 'engine', 'tls', 'handshake', 'limit', 'buffer', 'base'],
+  net: ['loop', 'engine', 'tls', 'handshake', 'rules', 'limit', 'buffer', 'base'],
+  binding: ['net', 'loop', 'engine', 'tls', 'handshake', 'rules', 'limit', 'buffer', 'base'],
 }
 
 // Headers that only one folder of native/ knows.

@@ -4,6 +4,8 @@ import { checkPattern, patternAt, patternStart } from './pattern.js'
 import type { Settings } from './settings.js'
 
 const portsPerSource = 20_000
+// Version 2, PROXY, TCP over IPv4: 192.0.2.1:56324 to 198.51.100.5:443.
+const header = Buffer.from('0d0a0d0a000d0a515549540a2111000cc0000201c6336405dc0401bb', 'hex')
 
 /** One connection of the load generator: sends its pattern, compares what comes back. */
 export class EchoClient {
@@ -13,16 +15,18 @@ export class EchoClient {
   readonly #socket: Socket
   readonly #meter: Meter
   readonly #sentAt: bigint[] = []
+  #preface: boolean
   #sent = 0
   #received = 0
   #whenEchoed: (() => void) | undefined
   /** Called for each message that has come back whole. */
   onMessage: (() => void) | undefined
 
-  constructor(number: number, { port, bytes }: Settings, meter: Meter, fail: (error: Error) => void) {
+  constructor(number: number, { port, bytes, preface }: Settings, meter: Meter, fail: (error: Error) => void) {
     this.#number = number
     this.#start = patternStart(number)
     this.#bytes = bytes
+    this.#preface = preface
     this.#meter = meter
     this.#socket = openSocket(port, number)
     this.#socket.on('data', (chunk) => {
@@ -41,7 +45,9 @@ export class EchoClient {
     const size = count * this.#bytes
     const time = process.hrtime.bigint()
     for (let i = 0; i < count; i++) this.#sentAt.push(time)
-    this.#socket.write(patternAt(this.#start, this.#sent, size))
+    const pattern = patternAt(this.#start, this.#sent, size)
+    this.#socket.write(this.#preface ? Buffer.concat([header, pattern]) : pattern)
+    this.#preface = false
     this.#sent += size
   }
 

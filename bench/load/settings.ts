@@ -8,6 +8,8 @@ export interface Settings {
   readonly warmupMs: number
   readonly durationMs: number
   readonly limitMs: number
+  /** Connections begin with a PROXY header, which does not come back. */
+  readonly preface: boolean
 }
 
 /** Reads `--name value` pairs. They come from the runner alone, so nothing is checked. */
@@ -25,5 +27,6 @@ export function readSettings(args: readonly string[]): Settings {
     warmupMs: number('warmup', 0.3) * 1000,
     durationMs: number('seconds', 1) * 1000,
     limitMs: number('limit', 30) * 1000,
+    preface: args.includes('--preface'),
   }
 }

@@ -27,12 +27,28 @@ static inline void failConnection(const Connection* connection, const char* what
            (unsigned long long)connection->received, error == 0 ? "closed by the server" : transportError(error));
 }
 
+/// The first bytes of a connection, with a PROXY header before them, in one piece; a new connection has room for that.
+static inline ssize_t sendWithHeader(Connection* connection, const uint8_t* bytes, size_t size) {
+  // Version 2, PROXY, TCP over IPv4: 192.0.2.1:56324 to 198.51.100.5:443.
+  static const uint8_t header[28] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\2\1\xc6\x33\x64\5\xdc\4\1\xbb";
+  uint8_t both[4096];
+  if (size > sizeof both - sizeof header) size = sizeof both - sizeof header;
+  memcpy(both, header, sizeof header);
+  memcpy(both + sizeof header, bytes, size);
+  ssize_t sent = transportSend(connection, both, sizeof header + size);
+  if (sent >= 0 && sent < (ssize_t)(sizeof header))
+    failLoad("connection %u: no room for a header", connection->number);
+  return sent < 0 ? sent : sent - (ssize_t)sizeof header;
+}
+
 /// Sends what is due. Asks to hear of room when the kernel does not take all of it.
 static inline void sendDue(Connection* connection) {
   while (connection->sent < connection->due) {
     uint64_t size = connection->due - connection->sent;
     if (size > patternLongestRun) size = patternLongestRun;
-    ssize_t sent = transportSend(connection, patternAt(connection->start, connection->sent), size);
+    const uint8_t* bytes = patternAt(connection->start, connection->sent);
+    bool first = settings.preface && connection->sent == 0;
+    ssize_t sent = first ? sendWithHeader(connection, bytes, size) : transportSend(connection, bytes, size);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && errno == EAGAIN) return watch(connection, EPOLLIN | EPOLLOUT);
     if (sent < 0) failConnection(connection, "send", errno);

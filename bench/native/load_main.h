@@ -26,6 +26,7 @@ static void readSettings(int argc, char** argv) {
   settings.connections = (uint32_t)numberOption(argc, argv, "connections", 64);
   settings.bytes = (uint32_t)numberOption(argc, argv, "bytes", 64);
   settings.depth = (uint32_t)numberOption(argc, argv, "depth", 1);
+  settings.preface = strcmp(textOption(argc, argv, "preface", ""), "proxy") == 0;
   settings.warmup = secondsOption(argc, argv, "warmup", 0.3);
   settings.duration = secondsOption(argc, argv, "seconds", 1);
   limitSeconds = (uint64_t)numberOption(argc, argv, "limit", 30);

@@ -29,6 +29,7 @@ typedef struct {
   uint16_t port;
   pid_t server;  // whose CPU time is measured; 0 for nobody's
   uint32_t connections, bytes, depth;
+  bool preface;               // connections begin with a PROXY header, which does not come back
   uint64_t warmup, duration;  // ns
 } Settings;
 

@@ -52,7 +52,7 @@ function row(server: ServerResult, top: number, x: (value: number) => number, be
   const { value, rounds, title } = server
   const middle = top + rowHeight / 2
   // What one gets without asking stands out from its variants.
-  const variant = /-(threads|duplex|limits)$|^sluice-poll/.test(server.server) ? ' variant' : ''
+  const variant = /-(threads|duplex|limits|handshake)$|^sluice-poll/.test(server.server) ? ' variant' : ''
   const family = familyOf(server.server) + variant
   const hint = `${title}: ${number(value.median)} ${bench.unit} (${number(value.min)} to ${number(value.max)})`
   const bar = Math.max(1, x(value.median) - labels)

@@ -59,6 +59,7 @@ const perSecond = {
   idle: '',
   delay: 'messages/s',
   storm: 'handshakes/s',
+  crowd: 'messages/s',
   filter: 'messages/s',
   queue: 'pieces/s',
   pair: 'messages/s',

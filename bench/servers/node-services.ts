@@ -1,7 +1,8 @@
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { chargenChunk } from '../chargen.js'
 import { maskTransform } from './mask.js'
-import { answerShares, sharedRate } from './service.js'
+import { answerShares, type ServerOptions, serverOptions, sharedRate } from './service.js'
+import { throttle } from './throttle.js'
 
 const chunk = chargenChunk()
 
@@ -15,8 +16,18 @@ const services: Record<string, (socket: Socket) => void> = {
   mask(socket) {
     socket.pipe(maskTransform()).pipe(maskTransform()).pipe(socket)
   },
+  throttled(socket) {
+    socket.pipe(throttle()).pipe(throttle()).pipe(socket)
+  },
   discard(socket) {
     socket.on('data', () => {})
+  },
+  relay(socket) {
+    const upstream = connect({ host: '127.0.0.1', port: serverOptions().upstream, noDelay: true })
+    upstream.on('error', () => socket.destroy())
+    socket.on('error', () => upstream.destroy())
+    socket.pipe(upstream)
+    upstream.pipe(socket)
   },
   chargen(socket) {
     const fill = () => {
@@ -62,8 +73,11 @@ function shared(): (socket: Socket) => void {
 }
 
 /** What node:net and node:tls do with each connection, as their documentation says, with back-pressure. */
-export function nodeService(service: string): (socket: Socket) => void {
-  const serve = service === 'shared' ? shared() : services[service]!
+export function nodeService({
+  service,
+  limited,
+}: Pick<ServerOptions, 'service' | 'limited'>): (socket: Socket) => void {
+  const serve = service === 'shared' ? shared() : services[limited ? 'throttled' : service]!
   return (socket) => {
     socket.on('error', () => {}) // a load generator that leaves may reset its connections
     serve(socket)

@@ -3,13 +3,17 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 
 /** What all servers under test in JavaScript have in common: their options, their announcement, their answers. */
 export interface ServerOptions {
-  readonly service: 'echo' | 'discard' | 'chargen' | 'mask' | 'shared'
+  readonly service: 'echo' | 'discard' | 'chargen' | 'mask' | 'shared' | 'relay'
   readonly engine?: string
   readonly threads: number
   readonly handshakeThreads: number
   readonly via: 'handlers' | 'duplex'
   /** Limits are there, and never reached. */
   readonly limited: boolean
+  /** Of the service `relay`: the port on 127.0.0.1 that each connection is joined to. */
+  readonly upstream: number
+  /** Connections begin with a PROXY header, and are asked about by rules. */
+  readonly opening: boolean
   /** PEM; undefined for plain TCP. */
   readonly identity?: { readonly cert: Buffer; readonly key: Buffer }
 }
@@ -28,6 +32,8 @@ export function serverOptions(): ServerOptions {
     handshakeThreads: Number(option('handshake-threads', '0')),
     via: option('via', 'handlers') as ServerOptions['via'],
     limited: option('limits', 'none') === 'unreached',
+    upstream: Number(option('upstream', '0')),
+    opening: option('handshake', 'none') === 'proxy',
     identity: args.includes('--cert')
       ? { cert: readFileSync(option('cert', '')), key: readFileSync(option('key', '')) }
       : undefined,

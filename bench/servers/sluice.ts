@@ -1,6 +1,7 @@
 // sluice itself, by handlers or under Node's streams.
 import type { Duplex } from 'node:stream'
 import {
+  acceptProxy,
   type Connection,
   type ConnectionHandlers,
   type ConnectionOptions,
@@ -8,13 +9,17 @@ import {
   type FilterFunction,
   RateLimit,
   RateLimitGroup,
+  RuleList,
   Runtime,
+  relay,
+  rules,
+  StickTable,
 } from 'sluice'
 import { chargenChunk } from '../chargen.js'
 import { maskInPlace, maskTransform } from './mask.js'
 import { announce, answerShares, serverOptions, sharedRate } from './service.js'
 
-const { service, engine, threads, handshakeThreads, via, limited, identity: tls } = serverOptions()
+const { service, engine, threads, handshakeThreads, via, limited, upstream, opening, identity: tls } = serverOptions()
 const chunk = chargenChunk()
 
 const echo: ConnectionHandlers = {
@@ -31,6 +36,7 @@ const byHandlers: Record<string, ConnectionHandlers> = {
   echo,
   mask: echo,
   discard: { data() {}, error() {} },
+  relay: { open: join, error() {} },
   chargen: { open: fill, drain: fill, data() {}, error() {} },
   shared: {
     open(connection) {
@@ -67,6 +73,12 @@ const byDuplex: Record<string, (stream: Duplex) => void> = {
   },
 }
 
+async function join(connection: Connection): Promise<void> {
+  connection.pause()
+  const to = { host: '127.0.0.1', port: upstream, noDelay: true, allowHalfOpen: true }
+  relay(connection, await runtime.connect(to, { error() {} }))
+}
+
 function fill(connection: Connection): void {
   while (connection.write(chunk));
 }
@@ -97,11 +109,28 @@ const mask: FilterFunction = (source, destination, limitBytes) => {
 }
 const masked: Filter = { input: mask, output: mask }
 
+const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
+// As one would have them in front of a service: who is banned, who does too much, and who is known.
+function clients(): RuleList {
+  const table = new StickTable({
+    size: 10_000,
+    expireMs: 60_000,
+    store: { connCurrent: true, connRate: { periodMs: 10_000 } },
+  })
+  return new RuleList([
+    { action: 'reject', when: { source: ['203.0.113.0/24', '198.51.100.0/24', '2001:db8::/32'] } },
+    { action: 'track', table },
+    { action: 'reject', when: { counter: 'connCurrent', above: 1_000_000 } },
+    { stage: 'session', action: 'reject', when: { source: ['203.0.113.0/24', '10.99.0.0/16'] } },
+    { stage: 'session', action: 'tag', tag: 'known', when: { source: '192.0.2.0/24' } },
+  ])
+}
+
 async function main(): Promise<void> {
-  const runtime = new Runtime({ engine: engine as 'auto', threads, handshakeThreads })
   const handlers = via === 'duplex' ? { open: serveDuplex } : byHandlers[service]!
   const filters = service === 'mask' && via === 'handlers' ? () => masked : undefined
-  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, ...limits() }
+  const handshake = opening ? [rules(clients()), acceptProxy()] : undefined
+  const options = { port: 0, host: '127.0.0.1', backlog: 4096, noDelay: true, tls, filters, handshake, ...limits() }
   const listener = await runtime.listen(options, handlers)
   announce((listener.address as { port: number }).port)
 }

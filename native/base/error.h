@@ -37,6 +37,7 @@ namespace sluice {
   X(aborted, "ABORTED")                           \
   X(closed, "CLOSED")                             \
   X(tls, "TLS_FATAL")                             \
+  X(opening, "OPENING_FAILED")                    \
   X(relayFailed, "RELAY_FAILED")
 
 enum class ErrorCode : uint8_t {

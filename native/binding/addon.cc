@@ -4,10 +4,15 @@
 #include <cerrno>
 
 #include "binding/channel.h"
+#include "binding/cidr_sets.h"
 #include "binding/descriptors.h"
 #include "binding/gates.h"
+#include "binding/opening_values.h"
+#include "binding/proxy_values.h"
 #include "binding/rate_limits.h"
 #include "binding/resolver_binding.h"
+#include "binding/rule_lists.h"
+#include "binding/stick_tables.h"
 #include "binding/tls_binding.h"
 #include "binding/tls_values.h"
 #include "binding/values.h"
@@ -74,6 +79,9 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventSecuring", EventType::securing);
   set("eventHandshakeFailed", EventType::handshakeFailed);
   set("eventFileFailed", EventType::fileFailed);
+  set("eventStepBegins", EventType::stepBegins);
+  set("eventStepBytes", EventType::stepBytes);
+  set("eventOpeningFailed", EventType::openingFailed);
   set("eventRelaying", EventType::relaying);
   set("eventRelayCount", EventType::relayCount);
   set("eventRelayTimeout", EventType::relayTimeout);
@@ -91,6 +99,13 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("opCancelTimer", OpType::cancelTimer);
   set("opTellDrain", OpType::tellDrain);
   set("opWriteFile", OpType::writeFile);
+  set("opStepAnswer", OpType::stepAnswer);
+  set("stepNeedsMore", ScriptAnswer::Kind::needMore);
+  set("stepDone", ScriptAnswer::Kind::done);
+  set("stepRejects", ScriptAnswer::Kind::reject);
+  set("stepDrops", ScriptAnswer::Kind::silent);
+  set("stepCloses", ScriptAnswer::Kind::close);
+  set("stepThrew", ScriptAnswer::Kind::threw);
   set("opRelayGo", OpType::relayGo);
   set("opBreakOff", OpType::breakOff);
   set("wantDrainFlag", wantDrainFlag);
@@ -104,6 +119,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("pausedByQueue", pausedByQueue);
   set("pausedWithoutReader", pausedWithoutReader);
   set("errorTls", ErrorCode::tls);
+  set("errorOpening", ErrorCode::opening);
   set("pausedByFilter", pausedByFilter);
   set("maxSlots", maxSlots);
   return numbers;
@@ -134,6 +150,11 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   rate_limits::exportTo(env, exports);
   exports.Set("recordNumbers", Napi::Function::New(env, recordNumbers));
   exports.Set("tls", tlsBinding(env));
+  exports.Set("opening", values::openingBinding(env));
+  exports.Set("proxy", values::proxyBinding(env));
+  exports.Set("cidrSets", cidr_sets::binding(env));
+  exports.Set("stickTables", stick_tables::binding(env));
+  exports.Set("ruleLists", rule_lists::binding(env));
   return exports;
 }
 

@@ -4,6 +4,8 @@
 
 #include "binding/gates.h"
 #include "binding/inline_driver.h"
+#include "binding/opening_values.h"
+#include "binding/proxy_values.h"
 #include "binding/rate_limits.h"
 #include "binding/thread_driver.h"
 #include "binding/tls_binding.h"
@@ -34,6 +36,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::tlsPeerCertificates>("tlsPeerCertificates"),
                          InstanceMethod<&Channel::tlsOwnCertificate>("tlsOwnCertificate"),
                          InstanceMethod<&Channel::tlsOcspResponse>("tlsOcspResponse"),
+                         InstanceMethod<&Channel::setLowWater>("setLowWater"),
                          InstanceMethod<&Channel::relay>("relay"),
                          InstanceMethod<&Channel::relayNumbers>("relayNumbers"),
                          InstanceMethod<&Channel::setOperationBounds>("setOperationBounds"),
@@ -45,6 +48,8 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::setOptions>("setOptions"),
                          InstanceMethod<&Channel::tcpInfo>("tcpInfo"),
                          InstanceMethod<&Channel::endpoints>("endpoints"),
+                         InstanceMethod<&Channel::proxyHeader>("proxyHeader"),
+                         InstanceMethod<&Channel::ruleMarks>("ruleMarks"),
                          InstanceMethod<&Channel::connectionStats>("connectionStats"),
                          InstanceMethod<&Channel::stats>("stats"),
                          InstanceMethod<&Channel::nowMs>("nowMs"),
@@ -177,6 +182,7 @@ Napi::Value Channel::listen(const Napi::CallbackInfo& info) {
   spec.backlog = static_cast<int>(values::number(options, "backlog"));
   spec.ipv6Only = values::flag(options, "ipv6Only");
   spec.reusePort = values::flag(options, "reusePort");
+  spec.shared = values::flag(options, "shared");
   spec.options = values::socketOptions(options, "options");
   const auto key = values::number(options, "key");
   auto config = values::connectionConfig(options);
@@ -205,6 +211,7 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(info.Env());
   uint64_t accepted = 0, failures = 0, handshakesDone = 0, handshakesFailed = 0, handshakes = 0, waiting = 0;
   auto state = Listener::State::accepting;
+  OpeningCounts openings{};
   onLoop([&](Network& network, Loop&) {
     if (const Listener* listener = network.listener(key)) {
       accepted = listener->accepted;
@@ -214,6 +221,7 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
       handshakesFailed = listener->handshakesFailed;
       handshakes = listener->handshakes;
       waiting = listener->waiting.size();
+      if (listener->openings) openings = *listener->openings;
     }
   });
   result.Set("accepted", static_cast<double>(accepted));
@@ -222,6 +230,7 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
   result.Set("handshakesFailed", static_cast<double>(handshakesFailed));
   result.Set("handshakesUnderWay", static_cast<double>(handshakes));
   result.Set("handshakesWaiting", static_cast<double>(waiting));
+  result.Set("turnedAway", values::openingCounts(info.Env(), openings));
   result.Set("state", state == Listener::State::accepting ? "accepting"
                       : state == Listener::State::waiting ? "waiting"
                                                           : "backingOff");
@@ -403,6 +412,15 @@ Napi::Value Channel::tlsOcspResponse(const Napi::CallbackInfo& info) {
   return values::buffer(info.Env(), bytes);
 }
 
+Napi::Value Channel::setLowWater(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  const auto bytes = info[2].As<Napi::Number>().Uint32Value();
+  onLoop([&](Network& network, Loop&) {
+    if (Connection* connection = target.in(network)) network.setLowWater(target.slot, *connection, bytes);
+  });
+  return info.Env().Undefined();
+}
+
 // (two connections by slot and tag; per connection what may wait for it, and when there is room again; two timeouts): the
 // relay's number.
 Napi::Value Channel::relay(const Napi::CallbackInfo& info) {
@@ -550,6 +568,32 @@ Napi::Value Channel::endpoints(const Napi::CallbackInfo& info) {
   if (local) result.Set("local", values::address(info.Env(), *local));
   if (remote) result.Set("remote", values::address(info.Env(), *remote));
   return result;
+}
+
+Napi::Value Channel::proxyHeader(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  std::optional<ProxyHeader> header;
+  onLoop([&](Network& network, Loop&) {
+    const Connection* connection = network.find(target.slot, target.tag);
+    if (connection == nullptr || !connection->opening || connection->opening->claimed() == nullptr) return;
+    header = *connection->opening->claimed();
+  });
+  return header ? values::proxyHeader(info.Env(), *header) : info.Env().Undefined();
+}
+
+Napi::Value Channel::ruleMarks(const Napi::CallbackInfo& info) {
+  const Target target(info);
+  bool found = false;
+  std::vector<std::string> tags;
+  std::vector<std::pair<std::string, std::string>> variables;
+  onLoop([&](Network& network, Loop&) {
+    const Connection* connection = network.find(target.slot, target.tag);
+    if (connection == nullptr || !connection->opening || !connection->opening->marks) return;
+    found = true;
+    tags = connection->opening->marks->tags();
+    variables = connection->opening->marks->variables();
+  });
+  return found ? values::ruleMarks(info.Env(), tags, variables) : info.Env().Undefined();
 }
 
 Napi::Value Channel::connectionStats(const Napi::CallbackInfo& info) {

@@ -36,6 +36,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value tlsPeerCertificates(const Napi::CallbackInfo& info);
   Napi::Value tlsOwnCertificate(const Napi::CallbackInfo& info);
   Napi::Value tlsOcspResponse(const Napi::CallbackInfo& info);
+  Napi::Value setLowWater(const Napi::CallbackInfo& info);
   Napi::Value relay(const Napi::CallbackInfo& info);
   Napi::Value relayNumbers(const Napi::CallbackInfo& info);
   Napi::Value setOperationBounds(const Napi::CallbackInfo& info);
@@ -47,6 +48,8 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value setOptions(const Napi::CallbackInfo& info);
   Napi::Value tcpInfo(const Napi::CallbackInfo& info);
   Napi::Value endpoints(const Napi::CallbackInfo& info);
+  Napi::Value proxyHeader(const Napi::CallbackInfo& info);
+  Napi::Value ruleMarks(const Napi::CallbackInfo& info);
   Napi::Value connectionStats(const Napi::CallbackInfo& info);
   Napi::Value stats(const Napi::CallbackInfo& info);
   Napi::Value nowMs(const Napi::CallbackInfo& info);

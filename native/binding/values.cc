@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include "binding/opening_values.h"
 #include "binding/rate_limits.h"
 
 namespace sluice::values {
@@ -55,6 +56,7 @@ ConnectionConfig connectionConfig(const Napi::Object& object) {
   config.lowWaterBytes = number(object, "lowWaterBytes");
   config.startPaused = flag(object, "startPaused");
   config.rate = rate_limits::readBinding(object);
+  config.opening = openingPlan(object.Get("opening"));
   return config;
 }
 

@@ -73,6 +73,7 @@ struct ListenSpec {
   int backlog = 511;
   bool ipv6Only = false;
   bool reusePort = false;
+  bool shared = false;      // other engines accept from the same socket: take turns with them
   SocketOptions options{};  // set before bind, inherited by accepted sockets
 };
 
@@ -85,6 +86,7 @@ struct ConnectSpec {
 enum class CloseMode : uint8_t {
   normal,  // FIN, or RST if received data was never read
   reset,   // RST on purpose (SO_LINGER 0)
+  silent,  // the peer is told nothing, as far as the system lets us: without the right to, RST with a TTL of 1 (HP-22)
 };
 
 /// How the owner learns that poll() has something to do.

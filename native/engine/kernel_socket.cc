@@ -111,6 +111,7 @@ OptionRow rowOf(SocketOption option, [[maybe_unused]] bool listener) {
     case SocketOption::sendBufferBytes: return SLUICE_SOCKET_OPTION(SO_SNDBUF);
     case SocketOption::receiveBufferBytes: return SLUICE_SOCKET_OPTION(SO_RCVBUF);
     case SocketOption::typeOfService: return {IPPROTO_IP, IP_TOS, Unit::number, "setsockopt IP_TOS"};
+    case SocketOption::hopLimit: return {IPPROTO_IP, IP_TTL, Unit::number, "setsockopt IP_TTL"};
 #ifdef __linux__
     case SocketOption::userTimeoutMs: return SLUICE_TCP_OPTION(TCP_USER_TIMEOUT, number);
     case SocketOption::quickAck: return SLUICE_TCP_OPTION(TCP_QUICKACK, number);
@@ -160,6 +161,11 @@ Result<void> applyOption(int fd, int family, const SocketOptionValue& value, boo
     // A dual-stack socket may carry IPv4 as well; one that cannot refuses the second call, which harms nobody.
     auto set = setInt(fd, IPPROTO_IPV6, IPV6_TCLASS, number, "setsockopt IPV6_TCLASS");
     if (set) (void)setInt(fd, IPPROTO_IP, IP_TOS, number, row.syscall);
+    return set;
+  }
+  if (value.option == SocketOption::hopLimit && family == AF_INET6) {
+    auto set = setInt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, number, "setsockopt IPV6_UNICAST_HOPS");
+    if (set) (void)setInt(fd, IPPROTO_IP, IP_TTL, number, row.syscall);
     return set;
   }
   return setInt(fd, row.level, row.name, number, row.syscall);
@@ -305,6 +311,18 @@ void setResetOnClose(int fd) {
   // Fails only on descriptors that have no connection to reset.
   const linger now{.l_onoff = 1, .l_linger = 0};
   (void)sys::setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+void setSilentOnClose(int fd) {
+#ifdef TCP_REPAIR
+  // With CAP_NET_ADMIN. A socket under repair goes without a word.
+  const int on = 1;
+  if (sys::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) == 0) return;
+#endif
+  const int oneHop = 1;
+  (void)sys::setsockopt(fd, IPPROTO_IP, IP_TTL, &oneHop, sizeof oneHop);
+  (void)sys::setsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &oneHop, sizeof oneHop);
+  setResetOnClose(fd);
 }
 
 void closeFd(int fd) { (void)sys::close(fd); }

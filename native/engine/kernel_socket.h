@@ -33,6 +33,8 @@ Result<void> shutdownSend(int fd);
 int takeError(int fd);
 /// Makes the coming close(2) send RST.
 void setResetOnClose(int fd);
+/// Makes the coming close(2) send nothing, or where that is not allowed a RST that gets no farther than the next router.
+void setSilentOnClose(int fd);
 /// close(2); EINTR counts as closed.
 void closeFd(int fd);
 

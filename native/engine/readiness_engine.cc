@@ -331,6 +331,7 @@ void ReadinessEngine::close(Slot slot, CloseMode mode) {
   // Before close(2): a duplicate of the descriptor elsewhere would keep the registration alive (HP-122).
   poller_->remove(socket.fd, socket.watched);
   if (mode == CloseMode::reset) kernel_socket::setResetOnClose(socket.fd);
+  if (mode == CloseMode::silent) kernel_socket::setSilentOnClose(socket.fd);
   kernel_socket::closeFd(socket.fd);
   if (socket.pending > 0) std::erase_if(pending_, [slot](const Completion& c) { return c.socket == slot; });
   socket = Socket{};

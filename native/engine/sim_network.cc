@@ -290,7 +290,9 @@ void SimNetwork::close(SimEnd end, CloseMode mode) {
   SimStream& heard = incoming(end);
   const bool unread = heard.arrived() > 0;
   heard.dropArrived();
-  if (mode == CloseMode::reset || unread || !side(end).open) {
+  if (mode == CloseMode::silent) {
+    outgoing(end).dropUnsent();
+  } else if (mode == CloseMode::reset || unread || !side(end).open) {
     sendReset(end);
   } else {
     outgoing(end).finWanted = true;

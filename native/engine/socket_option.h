@@ -23,6 +23,7 @@ enum class SocketOption : uint8_t {
   typeOfService,         // IP_TOS and IPV6_TCLASS
   mark,                  // SO_MARK, Linux, needs CAP_NET_ADMIN
   congestionControl,     // TCP_CONGESTION, by name
+  hopLimit,              // IP_TTL and IPV6_UNICAST_HOPS
 };
 
 struct SocketOptionValue {

@@ -9,11 +9,14 @@
 namespace sluice {
 
 // The accepting side of UringEngine. Without a bound, one multishot accept; within a budget, single ones, never more
-// of them under way than the budget still allows (HP-72).
+// of them under way than the budget still allows (HP-72). Of several multishot accepts on one socket the kernel wakes the
+// first for ever, so where others accept from it too these are single ones as well: they queue up behind each other.
 
 namespace {
 
 constexpr uint32_t mostSingleAccepts = 16;
+// Few, because those of a thread that is busy wait until it is not.
+constexpr uint32_t mostSharedAccepts = 4;
 
 // The connection failed before it was accepted, or the call did; the listener is fine.
 bool passesForAccept(int error) {
@@ -46,6 +49,7 @@ Result<ListenerId> UringEngine::listen(const ListenSpec& spec) {
     return blocking ? Error{ErrorCode::descriptorLimit, 0, ""} : blocking.error();
   }
   listeners_[id].fd = *fd;
+  listeners_[id].shared = spec.shared;
   auto address = kernel_socket::localAddress(*fd);
   listeners_[id].isUnix = address && address->family() == AF_UNIX;
   return id;
@@ -64,10 +68,11 @@ void UringEngine::setAcceptBudget(ListenerId id, uint32_t count) {
 void UringEngine::armAccept(ListenerId id) {
   UringListener& listener = listeners_[id];
   if (listener.closing || listener.failed || listener.cancelling) return;
-  const bool multishot = listener.budget == unlimitedAccepts;
+  const bool multishot = listener.budget == unlimitedAccepts && !listener.shared;
   const auto waiting = static_cast<uint32_t>(listener.waiting.size());
   const uint32_t room = listener.budget - std::min(listener.budget, waiting);
-  const uint32_t wanted = multishot ? 1 : std::min({room, options_.acceptTurnCount, mostSingleAccepts});
+  const uint32_t most = listener.shared ? mostSharedAccepts : mostSingleAccepts;
+  const uint32_t wanted = multishot ? 1 : std::min({room, options_.acceptTurnCount, most});
   for (; listener.accepting < wanted; ++listener.accepting) {
     listener.multishot = multishot;
     uring::SubmissionEntry& entry = queue(Operation::accept, id, uring::opcode::accept, listener.fd);

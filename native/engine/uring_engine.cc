@@ -204,7 +204,7 @@ void UringEngine::close(Slot slot, CloseMode mode) {
   UringSocket& socket = sockets_[slot];
   if (socket.closing) return;
   socket.closing = true;
-  socket.resetOnClose = mode == CloseMode::reset;
+  socket.closeMode = mode;
   dropAside(slot);
   if (socket.receiving && !socket.cancelling) queueCancel(tag(Operation::receive, slot), false);
   if (socket.sending) queueCancel(tag(Operation::send, slot), false);
@@ -216,7 +216,8 @@ void UringEngine::close(Slot slot, CloseMode mode) {
 void UringEngine::closeIfIdle(Slot slot) {
   UringSocket& socket = sockets_[slot];
   if (socket.busy()) return;
-  if (socket.resetOnClose || socket.unreadLost) kernel_socket::setResetOnClose(socket.fd);
+  if (socket.closeMode == CloseMode::silent) kernel_socket::setSilentOnClose(socket.fd);
+  else if (socket.closeMode == CloseMode::reset || socket.unreadLost) kernel_socket::setResetOnClose(socket.fd);
   kernel_socket::closeFd(socket.fd);
   socket.fd = -1;
   closed_.push_back(slot);

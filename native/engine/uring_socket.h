@@ -40,7 +40,7 @@ struct UringSocket {
   bool cutShort = false;  // a send was, and the kernel kept the reason to itself
   bool connecting = false;
   bool closing = false;
-  bool resetOnClose = false;
+  CloseMode closeMode = CloseMode::normal;
   bool unreadLost = false;  // received bytes were dropped at close: the peer is to see a reset, as if unread
   bool yielding = false;    // cancelled because it had its turn's share
   bool pausing = false;     // in the engine's list of those to cancel if they stay paused
@@ -62,6 +62,7 @@ struct UringListener {
   uint32_t turn = 0;        // the poll that turnCount counts for
   uint32_t turnCount = 0;   // delivered in it
   uint32_t accepting = 0;   // accept operations under way
+  bool shared = false;      // with other engines
   bool multishot = false;   // the one under way is multishot
   bool cancelling = false;  // those under way are to end
   bool failed = false;      // acceptFailed was told; nothing until the next setAcceptBudget()

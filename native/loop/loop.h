@@ -73,6 +73,9 @@ class Loop {
     }
   }
 
+  /// Whether so many events would go into the current frame, as those must whose bytes lie there.
+  bool hasRoom(uint32_t events) const { return frame_ != nullptr && overflow_.empty() && frame_->room() >= events; }
+
   /// Room in the current frame for bytes that a layer makes; empty without one. They are told as `data` at the offset
   /// that takePlain() gives.
   std::span<uint8_t> plainRoom() const {

@@ -25,6 +25,11 @@ enum class EventType : uint8_t {
   securing,         // id: slot; data before this came as plaintext, data after it is decrypted
   handshakeFailed,  // id: listener key, a: number of the failure (TlsFailures); nobody was told of the connection
   fileFailed,       // id: slot, a: errno; a part of a file was not sent, nor anything after it, and FIN follows
+
+  // Of openings; the connection need not be known otherwise.
+  stepBegins = 24,  // id: slot, a: listener key, 0 for connect(), b: number of a step of JavaScript's
+  stepBytes,        // id: slot, a: offset in the slab, b: length; for that step, which answers with stepAnswer
+  openingFailed,  // id: slot, a: number (OpeningFailures) | OpeningFailure << 24, or 0, b: listener key; no `opened`
   relaying =
       40,        // id: slot; data before this is JavaScript's to pass on, what comes after it goes to the other one
   relayCount,    // id: relay, tag: side << 8, a: low, b: high half of its bytes; before the second `closed`
@@ -47,6 +52,8 @@ enum class OpType : uint8_t {
   cancelTimer,     // id: timer key
   tellDrain,       // report `drain` once what is queued has fallen to the low-water mark, or has already
   writeFile = 20,  // a: reference slot, of descriptor and position as a pair of doubles, b: length
+
+  stepAnswer = 24,  // a: ScriptAnswer::Kind, b: bytes consumed
   relayGo =
       40,  // JavaScript has passed on what it had of a connection that is relayed; a: low, b: high half of its bytes
   breakOff,  // RST, when the peer has everything that was written

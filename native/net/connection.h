@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "loop/records.h"
 #include "net/connection_limit.h"
+#include "net/opening.h"
 #include "net/relay.h"
 #include "net/tls_layer.h"
 
@@ -37,6 +38,7 @@ struct ConnectionTimers {
   TimeMs lastReadMs = 0, lastWriteMs = 0, halfClosedSinceMs = 0;
   TimeMs stateDeadlineMs = 0;  // connecting: connect timeout; draining, breaking: end of patience
   TimeMs breakOffStepMs = 0;   // breaking: when to look again whether the peer has everything
+  uint64_t breakOffMark = 0;   // breaking: what the peer had confirmed then
   bool readTold = false, writeTold = false, halfClosedTold = false;  // told once until there is progress
 };
 
@@ -47,6 +49,7 @@ struct Connection {
   std::unique_ptr<TlsLayer> tls;  // the topmost layer; null for plain connections
   Relay* relay = nullptr;         // the network's; beside `tls`, as both are tested together
   std::unique_ptr<ConnectionLimit> limit;
+  std::unique_ptr<Opening> opening;  // while its steps run, and while what they found out is of interest
   uint64_t bytesRead = 0, bytesWritten = 0;
   Error error{};             // why it ends; told with `closed`
   uint32_t tag = 0;          // generation << 8
@@ -63,6 +66,9 @@ struct Connection {
   bool local : 1 = false;     // an end of a pair, not a socket of the engine's
   bool gated : 1 = false;     // holds a place in its listener's gates
   bool securing : 1 = false;  // a handshake is under way: its bytes are wanted even while nobody reads
+  bool layered : 1 = false;   // what comes is not for JavaScript as it is: TLS, an opening or a relay
+  bool hidden : 1 = false;    // JavaScript has not been told of it
+  bool scripted : 1 = false;  // but for its steps
   bool breaking : 1 = false;  // RST follows when the peer has everything
 
   bool reading() const {

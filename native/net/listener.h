@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "net/accept_gate.h"
 #include "net/connection_limit.h"
+#include "net/opening.h"
 #include "net/tls_config.h"
 
 namespace sluice {
@@ -20,6 +21,7 @@ struct ConnectionConfig {
   uint32_t lowWaterBytes = 0;
   bool startPaused = false;  // nobody reads yet
   std::shared_ptr<const TlsConfig> tls;
+  std::shared_ptr<const OpeningPlan> opening;  // null: no steps
   RateBinding rate;
 
   bool hasTimeouts() const { return (readTimeoutMs | writeTimeoutMs | halfClosedTimeoutMs) != 0; }
@@ -48,6 +50,12 @@ struct Listener {
   std::deque<std::pair<Slot, uint32_t>> waiting;
   RateMeter handshakeRate;
   Timer handshakeTimer;
+  std::unique_ptr<OpeningCounts> openings;  // by what came of those that did not get to their session
+
+  void countOpening(OpeningFailure how) {
+    if (!openings) openings = std::make_unique<OpeningCounts>();
+    (*openings)[static_cast<size_t>(how)]++;
+  }
 };
 
 }  // namespace sluice

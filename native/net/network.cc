@@ -63,7 +63,7 @@ Connection* Network::find(Slot slot, uint32_t tag) {
 }
 
 void Network::emit(EventType type, Slot slot, const Connection& connection, int32_t a, int32_t b) {
-  if (connection.tls && !connection.tls->announced) return;  // nobody knows it
+  if (connection.hidden) return;  // nobody knows it
   loop_.emit(type, connection.tag, slot, a, b);
 }
 
@@ -92,6 +92,7 @@ Result<Slot> Network::connect(const ConnectSpec& spec, const ConnectionConfig& c
   auto slot = engine_.connect(spec);
   if (!slot) return slot.error();
   Connection& connection = start(*slot, ConnectionState::connecting, config);
+  if (config.opening) connection.opening = std::make_unique<Opening>(*this, *slot, config.opening);
   bindRate(*slot, connection, config.rate, &spec.address);
   if (connectTimeoutMs != 0) {
     timersOf(*slot, connection).stateDeadlineMs = engine_.nowMs() + connectTimeoutMs;
@@ -140,7 +141,7 @@ void Network::onCompletion(const Completion& completion) {
     case ended: return onEnded(slot, connection);
     case receiveFailed:
       connection.readSide = ReadSide::failed;
-      if (connection.tls && onWireFailed(slot, connection)) return;
+      if (connection.layered && onLayerFailed(slot, connection, false)) return;
       return beginClosing(slot, connection, CloseMode::normal,
                           connection.error ? connection.error : completion.error);
     case sent: return onSent(slot, connection, completion.length);
@@ -158,6 +159,7 @@ void Network::onConnected(Slot slot, Connection& connection) {
     connection.timers->lastReadMs = connection.timers->lastWriteMs = loop_.nowMs();
     armTimers(slot, connection);
   }
+  if (connection.opening) return beginOpening(slot, connection);
   emit(EventType::connected, slot, connection);
   // What was written or ended while connecting.
   if (connection.queue) sendQueued(slot, connection);
@@ -166,8 +168,11 @@ void Network::onConnected(Slot slot, Connection& connection) {
 }
 
 void Network::onReceived(Slot slot, Connection& connection, const Completion& completion) {
-  if (connection.tls || connection.relay) [[unlikely]] {
-    if (!connection.tls) return onRelayed(slot, connection, completion);
+  if (connection.layered) [[unlikely]] {
+    if (!connection.tls) {
+      return connection.relay ? onRelayed(slot, connection, completion)
+                              : onOpeningData(slot, connection, completion);
+    }
     return onWireData(slot, connection, {loop_.memory().slab.data() + completion.offset, completion.length});
   }
   if (connection.state != ConnectionState::open) return;  // draining: read and dropped (HP-21)
@@ -192,6 +197,7 @@ void Network::noteRead(Slot slot, Connection& connection, uint32_t length) {
 
 void Network::onEnded(Slot slot, Connection& connection) {
   if (connection.tls) return onWireEnded(slot, connection);
+  if (connection.layered && !connection.relay) return onOpeningEnded(slot, connection);
   onPlainEnded(slot, connection);
 }
 
@@ -241,6 +247,10 @@ void Network::beginClosing(Slot slot, Connection& connection, CloseMode mode, co
     connection.timers.reset();
   }
   dropStaged(connection);
+  if (connection.opening) {
+    endMarks(connection);
+    dropOpening(connection);
+  }
   if (connection.tls) leaveHandshake(connection);
   dropLimit(connection);
   closeSocket(slot, mode);
@@ -252,9 +262,12 @@ void Network::onClosed(Slot slot, Connection& connection) {
   openConnections_--;
   if (connection.gated) leaveGates(connection);
   if (connection.relay) onRelayEndClosed(slot, connection);
-  const bool unknown = connection.tls && !connection.tls->announced;
   if (connection.tls) dropLayers(connection);
-  if (unknown) {
+  if (connection.hidden) {
+    if (connection.scripted) {
+      loop_.emit(EventType::openingFailed, connection.tag, slot, 0, static_cast<int32_t>(connection.listenerKey));
+    }
+    connection.opening.reset();
     connection.moveTo(ConnectionState::unused);
     return releaseSlot(slot);
   }

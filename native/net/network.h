@@ -60,8 +60,10 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   TlsResult<void> startTls(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config);
   /// Handshakes run on `threads` threads of their own from now on; 0 never comes.
   void useHandshakeThreads(uint32_t threads);
-  /// Limits the connection by buckets of its own, or by none: null. Levels go on (LE-10).
+  /// `drain` is reported from then on when what is queued has fallen to so much, at once if it has.
+  void setLowWater(Slot slot, Connection& connection, uint32_t bytes);
   void setOperationBounds(Slot slot, Connection& connection, const OperationBounds& bounds);
+  /// Limits the connection by buckets of its own, or by none: null. Levels go on (LE-10).
   void setRateLimit(Slot slot, Connection& connection, std::shared_ptr<const RateLimit> limit);
   /// Makes it a member of another group, or of none: null.
   void setRateGroup(Slot slot, Connection& connection, std::shared_ptr<RateGroup> group);
@@ -81,8 +83,10 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void onTimer(Timer& timer) override;
   void onTurn() override;
   bool work() const override {
+    // Told by other threads, perhaps while this one was busy: nobody wakes it for these again.
     if (pool_ && pool_->hasResults()) return true;
-    return !readable_.empty() || !handshakes_.empty() || pairs_.work();
+    if (gateOpened_.load(std::memory_order_relaxed) || gateWanted_.load(std::memory_order_relaxed)) return true;
+    return !readable_.empty() || !handshakes_.empty() || pairs_.work() || !rateMail_.empty();
   }
   /// onTurn() has something to do that needs nothing of the kernel.
   bool workInMemory() const { return pairs_.work() || !readable_.empty(); }
@@ -96,6 +100,9 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   Result<SocketAddress> peerAddress(Slot slot) {
     return at(slot).local ? Result<SocketAddress>(noSocket) : engine_.peerAddress(slot);
   }
+  Result<SocketAddress> localAddress(Slot slot) {
+    return at(slot).local ? Result<SocketAddress>(noSocket) : engine_.localAddress(slot);
+  }
   static constexpr Error noSocket{ErrorCode::notSupported, 0, ""};
   /// Bytes of JavaScript's writes that the kernel has not taken.
   static size_t unsentBytes(const Connection& connection);
@@ -104,7 +111,8 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   static const char* syscallName(uint32_t index);
 
  private:
-  enum class TimerKind : uint32_t { connection, listener, script, limit, group, handshakes, relay };
+  friend class Opening;
+  enum class TimerKind : uint32_t { connection, listener, script, limit, group, handshakes, opening, relay };
   struct Staged {
     const uint8_t* data;
     uint32_t length;
@@ -182,7 +190,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
    private:
     Network& network_;
   };
-  void secureAccepted(Slot slot, Connection& connection, Listener& listener);
+  void secureAccepted(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config);
   void beginHandshake(Slot slot, Connection& connection);
   void queueHandshake(Slot slot, Connection& connection);
   void serveHandshakes();
@@ -191,10 +199,12 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void afterHandshakeStep(Slot slot, Connection& connection, TlsStatus status);
   void takeBackHandshakes();
   void onSecured(Slot slot, Connection& connection);
+  void afterSecured(Slot slot, Connection& connection);
   void leaveHandshake(Connection& connection);
   void onWireData(Slot slot, Connection& connection, std::span<const uint8_t> bytes);
   void onWireEnded(Slot slot, Connection& connection);
   bool onWireFailed(Slot slot, Connection& connection);
+  bool onLayerFailed(Slot slot, Connection& connection, bool sending);
   void rise(Slot slot, Connection& connection, TlsLayer& layer);
   void deliverPlain(Slot slot, Connection& connection);
   void deliverLater(Slot slot, Connection& connection);
@@ -202,6 +212,44 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void failSecure(Slot slot, Connection& connection, TlsError error);
   void dropLayers(Connection& connection);
   Listener* listenerOf(const Connection& connection);
+
+  // network_opening.cc
+  static constexpr uint32_t noOffset = UINT32_MAX;
+  static constexpr uint64_t openingTimerTag(Slot slot) {
+    return static_cast<uint64_t>(TimerKind::opening) << 32 | slot;
+  }
+  /// Whether steps of it are under way.
+  static bool isOpening(const Connection& connection) {
+    return connection.opening && connection.layered && connection.opening->runsSteps();
+  }
+  void beginOpening(Slot slot, Connection& connection);
+  void boundHandshake(Slot slot, Connection& connection, uint32_t boundMs);
+  void onOpeningData(Slot slot, Connection& connection, const Completion& completion);
+  void onOpeningEnded(Slot slot, Connection& connection);
+  void onOpeningFailed(Slot slot, Connection& connection, bool sending);
+  void onOpeningTimeout(Slot slot, Connection& connection);
+  void waitForSent(Slot slot, Connection& connection, size_t left);
+  void onStepAnswer(Slot slot, Connection& connection, const OpRecord& op);
+  void boundHeld(Slot slot, Connection& connection);
+  void stopReading(Slot slot, Connection& connection);
+  void resumeOpening(Slot slot, Connection& connection);
+  void serveOpening(Slot slot, Connection& connection);
+  void runOpening(Slot slot, Connection& connection, std::span<const uint8_t> fresh, uint32_t slabOffset = noOffset,
+                  bool resumes = false);
+  static StepVerdict askStep(Opening& opening, std::span<const uint8_t> bytes, bool resumes);
+  bool leaveStage(Slot slot, Connection& connection, std::span<const uint8_t> rest, uint32_t slabOffset);
+  bool sendOpening(Slot slot, Connection& connection);
+  bool askScript(Slot slot, uint32_t script, bool first, std::span<const uint8_t> bytes);
+  void readForSteps(Slot slot, Connection& connection);
+  void finishOpening(Slot slot, Connection& connection, std::span<const uint8_t> rest, uint32_t slabOffset);
+  void deliverHeld(Slot slot, Connection& connection);
+  void listOpening(Slot slot, Connection& connection);
+  void failOpening(Slot slot, Connection& connection, const StepVerdict& verdict);
+  void finishMonitor(Slot slot, Connection& connection, const StepVerdict& verdict);
+  void endOpening(Slot slot, Connection& connection, const StepVerdict& verdict);
+  void countForRules(Connection& connection);
+  void endMarks(Connection& connection);
+  void dropOpening(Connection& connection);
 
   void encryptStaged(Slot slot, Connection& connection);
   void encryptQueued(Slot slot, Connection& connection);
@@ -228,7 +276,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void onRelayEndClosed(Slot slot, Connection& connection);
   void breakOff(Slot slot, Connection& connection, const Error& error);
   void stepBreakOff(Slot slot, Connection& connection);
-  bool isUndelivered(Slot slot, const Connection& connection);
+  bool isUndelivered(Slot slot, Connection& connection);
   void beginTunnel(Relay& relay);
   void armRelay(Relay& relay);
   void onRelayTimer(uint32_t id);
@@ -236,6 +284,7 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   ConnectionTimers& timersOf(Slot slot, Connection& connection);
   void armTimers(Slot slot, Connection& connection);
   void onConnectionTimer(Slot slot, Connection& connection);
+  void settleTimers(Slot slot, Connection& connection);
   void noteHalfClosed(Slot slot, Connection& connection);
 
   void refill(Listener& listener, bool yielding = false);

@@ -67,7 +67,13 @@ void Network::onAccepted(const Completion& completion) {
     for (auto& gate : listener.gates) gate->accepted(engine_.nowMs());
     if (listener.granted == 0) refill(listener);
   }
-  if (listener.connections.tls) return secureAccepted(slot, connection, listener);
+  if (listener.connections.opening) {
+    connection.hidden = true;
+    connection.opening = std::make_unique<Opening>(*this, slot, listener.connections.opening);
+    connection.opening->tls = listener.connections.tls;
+    return beginOpening(slot, connection);
+  }
+  if (listener.connections.tls) return secureAccepted(slot, connection, listener.connections.tls);
   emit(EventType::opened, slot, connection, static_cast<int32_t>(listener.key));
   if (connection.reading()) receive(slot, true);
 }

@@ -25,7 +25,8 @@ Result<uint32_t> Network::relay(Slot first, Slot second, const RelayBounds& boun
     const Connection& connection = at(slot);
     const bool joinable = connection.state == ConnectionState::open && connection.readSide != ReadSide::failed &&
                           connection.writeSide == WriteSide::open && !connection.securing && !connection.relay &&
-                          (!connection.tls || connection.tls->phase() == TlsLayer::Phase::open);
+                          (!connection.tls || connection.tls->phase() == TlsLayer::Phase::open) &&
+                          (!connection.opening || connection.opening->stage() == Opening::Stage::over);
     if (!joinable) return Error{ErrorCode::closed, 0, ""};
   }
   const uint32_t id = nextRelay_++;
@@ -35,6 +36,7 @@ Result<uint32_t> Network::relay(Slot first, Slot second, const RelayBounds& boun
     const Slot slot = relay.ends[side].slot;
     Connection& connection = at(slot);
     connection.relay = &relay;
+    connection.layered = true;
     connection.lowWaterBytes = bounds.lowWaterBytes[side];
     // They note progress; see armRelay().
     if (bounds.tunnelTimeoutMs != 0 || bounds.finTimeoutMs != 0) timersOf(slot, connection);
@@ -231,9 +233,10 @@ void Network::breakOff(Slot slot, Connection& connection, const Error& error) {
 void Network::stepBreakOff(Slot slot, Connection& connection) {
   if (connection.state != ConnectionState::open) return;
   ConnectionTimers& timers = *connection.timers;
-  const TimeMs now = loop_.nowMs(), patienceEndsMs = timers.lastWriteMs + breakOffPatienceMs;
+  const TimeMs now = loop_.nowMs();
   const bool queued = unsentBytes(connection) > 0;
   const bool waits = queued || connection.sending || isUndelivered(slot, connection);
+  const TimeMs patienceEndsMs = timers.lastWriteMs + breakOffPatienceMs;
   if (!waits || now >= patienceEndsMs) {
     return beginClosing(slot, connection, CloseMode::reset, connection.error);
   }
@@ -249,10 +252,20 @@ void Network::stepBreakOff(Slot slot, Connection& connection) {
 }
 
 // Whether the system has something that the peer has not confirmed. Where nobody can tell, it has not.
-bool Network::isUndelivered(Slot slot, const Connection& connection) {
-  if (connection.local) return pairs_.isUnread(slot);
-  auto info = engine_.tcpInfo(slot);
-  return info && (info->notSentBytes != 0 || info->unackedSegments != 0);
+// Progress is noted.
+bool Network::isUndelivered(Slot slot, Connection& connection) {
+  uint64_t mark = 0;
+  bool left = false;
+  if (connection.local) {
+    mark = pairs_.unreadBytes(slot);
+    left = mark != 0;
+  } else if (auto info = engine_.tcpInfo(slot)) {
+    left = info->notSentBytes != 0 || info->unackedSegments != 0;
+    mark = info->bytesAcked + (uint64_t{info->unackedSegments} << 40);
+  }
+  if (mark != connection.timers->breakOffMark) connection.timers->lastWriteMs = loop_.nowMs();
+  connection.timers->breakOffMark = mark;
+  return left;
 }
 
 // ---- Time

@@ -44,19 +44,19 @@ void Network::useHandshakeThreads(uint32_t threads) {
 
 // ---- Beginning
 
-void Network::secureAccepted(Slot slot, Connection& connection, Listener& listener) {
-  connection.tls = std::make_unique<TlsLayer>(listener.connections.tls, nullptr, &wireOut_);
-  connection.securing = true;
+void Network::secureAccepted(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config) {
+  connection.tls = std::make_unique<TlsLayer>(std::move(config), nullptr, &wireOut_);
+  connection.securing = connection.layered = connection.hidden = true;
   if (const uint32_t boundMs = connection.tls->config().handshakeTimeoutMs; boundMs != 0) {
-    timersOf(slot, connection).stateDeadlineMs = loop_.nowMs() + boundMs;
-    armTimers(slot, connection);
+    boundHandshake(slot, connection, boundMs);
   }
   receive(slot, true);
 }
 
 TlsResult<void> Network::startTls(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config) {
+  const bool opens = connection.layered && !connection.tls;
   const bool ready = connection.state == ConnectionState::open && connection.readSide == ReadSide::open &&
-                     connection.writeSide == WriteSide::open && !connection.securing;
+                     connection.writeSide == WriteSide::open && !connection.securing && !opens;
   if (!ready) {
     return TlsError{.failure = TlsFailure::closed,
                     .stage = TlsStage::options,
@@ -70,13 +70,11 @@ TlsResult<void> Network::startTls(Slot slot, Connection& connection, std::shared
   auto layer = std::make_unique<TlsLayer>(std::move(config), std::move(connection.tls), &wireOut_);
   connection.tls = std::move(layer);
   connection.tls->unsentBytes = unsent;
-  connection.tls->announced = true;
-  connection.securing = true;
+  connection.securing = connection.layered = true;
   connection.tls->begin(std::move(*session));
   emit(EventType::securing, slot, connection);
   if (const uint32_t boundMs = connection.tls->config().handshakeTimeoutMs; boundMs != 0) {
-    timersOf(slot, connection).stateDeadlineMs = loop_.nowMs() + boundMs;
-    armTimers(slot, connection);
+    boundHandshake(slot, connection, boundMs);
   }
   if (!wasReading) receive(slot, true);
   queueHandshake(slot, connection);
@@ -229,22 +227,32 @@ void Network::takeBackHandshakes() {
 void Network::onSecured(Slot slot, Connection& connection) {
   TlsLayer& layer = *connection.tls;
   layer.moveTo(TlsLayer::Phase::open);
+  if (connection.opening && connection.opening->stage() == Opening::Stage::securing) {
+    if (Listener* listener = listenerOf(connection)) listener->handshakesDone++;
+    leaveHandshake(connection);
+    connection.opening->moveTo(Opening::Stage::session);
+    return runOpening(slot, connection, {});
+  }
   connection.securing = false;
   if (connection.timers) {
     connection.timers->stateDeadlineMs = 0;
     connection.timers->lastReadMs = connection.timers->lastWriteMs = loop_.nowMs();
     armTimers(slot, connection);
   }
-  if (Listener* listener = layer.announced ? nullptr : listenerOf(connection)) listener->handshakesDone++;
+  if (Listener* listener = connection.hidden ? listenerOf(connection) : nullptr) listener->handshakesDone++;
   leaveHandshake(connection);
-  if (layer.announced) {
-    emit(EventType::secured, slot, connection);
-  } else {
-    layer.announced = true;
+  if (connection.hidden) {
+    connection.hidden = false;
     emit(EventType::opened, slot, connection, static_cast<int32_t>(connection.listenerKey));
+  } else {
+    emit(EventType::secured, slot, connection);
   }
+  afterSecured(slot, connection);
+}
+
+void Network::afterSecured(Slot slot, Connection& connection) {
   if (!connection.reading()) receive(slot, false);
-  if (layer.session().hasPlaintext()) deliverLater(slot, connection);
+  if (connection.tls->session().hasPlaintext()) deliverLater(slot, connection);
   encryptQueued(slot, connection);
   if (connection.live()) afterSending(slot, connection);
 }
@@ -307,7 +315,16 @@ void Network::onWireEnded(Slot slot, Connection& connection) {
   rise(slot, connection, lowest);
 }
 
-// During a handshake a failure of the socket is one of the handshake. Returns whether it was.
+// During an opening or a handshake a failure of the socket is one of that. Returns whether it was.
+bool Network::onLayerFailed(Slot slot, Connection& connection, bool sending) {
+  if (isOpening(connection)) {
+    onOpeningFailed(slot, connection, sending);
+    return true;
+  }
+  if (!connection.tls || (sending && !connection.securing)) return false;
+  return onWireFailed(slot, connection);
+}
+
 bool Network::onWireFailed(Slot slot, Connection& connection) {
   if (!connection.securing && connection.tls->phase() != TlsLayer::Phase::waiting) return false;
   if (!connection.live()) return true;
@@ -352,6 +369,10 @@ void Network::rise(Slot slot, Connection& connection, TlsLayer& layer) {
 void Network::deliverPlain(Slot slot, Connection& connection) {
   TlsLayer& layer = *connection.tls;
   if (layer.phase() != TlsLayer::Phase::open || !connection.live() || connection.readSide != ReadSide::open) return;
+  if (connection.opening && connection.opening->stage() != Opening::Stage::over) {
+    if (isOpening(connection)) readForSteps(slot, connection);
+    return;  // what came before has not been told
+  }
   const bool drops = connection.state == ConnectionState::draining;  // read and dropped (HP-21)
   for (;;) {
     if (!drops && !connection.reading() && (connection.pauses & ~pausedByLayer) != 0) break;  // resuming goes on
@@ -406,7 +427,12 @@ void Network::onTurn() {
   listed.swap(readable_);
   for (const auto& [slot, tag] : listed) {
     Connection* connection = find(slot, tag);
-    if (connection == nullptr || !connection->tls || !connection->tls->listed) continue;
+    if (connection == nullptr) continue;
+    if (connection->opening && connection->opening->listed) {
+      serveOpening(slot, *connection);
+      continue;
+    }
+    if (!connection->tls || !connection->tls->listed) continue;
     connection->tls->listed = false;
     enterLayers(*connection);
     rise(slot, *connection, connection->tls->lowest());
@@ -427,7 +453,7 @@ void Network::failSecure(Slot slot, Connection& connection, TlsError error) {
   }
   const int32_t number = TlsFailures::shared().put(std::move(report));
   connection.error = {ErrorCode::tls, number, ""};
-  if (!layer.announced) {
+  if (connection.hidden) {
     if (Listener* listener = listenerOf(connection)) listener->handshakesFailed++;
     loop_.emit(EventType::handshakeFailed, 0, connection.listenerKey, number);
   }
@@ -441,6 +467,9 @@ void Network::failSecure(Slot slot, Connection& connection, TlsError error) {
   }
   connection.securing = false;
   leaveHandshake(connection);
+  if (handshake && connection.opening && connection.opening->marks) {
+    connection.opening->marks->countGlitches(1, loop_.nowMs());
+  }
   const bool server = layer.config().context->role() == TlsRole::server;
   if (!handshake || !server || offloaded || connection.readSide != ReadSide::open) {
     return beginClosing(slot, connection, CloseMode::normal, connection.error);

@@ -62,6 +62,7 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
       case OpType::forget:
         if (connection != nullptr && connection->state == ConnectionState::closed) {
           connection->moveTo(ConnectionState::unused);
+          connection->opening.reset();
           releaseSlot(slot);
         }
         break;
@@ -74,6 +75,11 @@ void Network::apply(std::span<const OpRecord> ops, const uint8_t* out, std::span
         break;
       }
       case OpType::cancelTimer: scriptTimers_.erase(static_cast<uint32_t>(op.id)); break;
+      case OpType::stepAnswer:
+        if (connection == nullptr) break;
+        flushStaged(slot, *connection);
+        onStepAnswer(slot, *connection, op);
+        break;
       case OpType::relayGo:
         if (connection == nullptr) break;
         beginFlow(slot, *connection,
@@ -273,6 +279,7 @@ void Network::afterSending(Slot slot, Connection& connection) {
   const size_t left = unsentBytes(connection);
   if (connection.wantDrain && left <= connection.lowWaterBytes) {
     connection.wantDrain = false;
+    if (connection.layered && isOpening(connection)) return waitForSent(slot, connection, left);
     const bool relays = connection.relay != nullptr || connection.breaking;
     if (!relays || !onRelayDrained(slot, connection)) emit(EventType::drain, slot, connection);
     if (relays && !connection.live()) return;
@@ -303,7 +310,7 @@ void Network::endWriting(Slot slot, Connection& connection) {
 void Network::onSendFailed(Slot slot, Connection& connection, const Error& error) {
   connection.sending = false;
   if (connection.limit) settleSend(connection, 0);
-  if (connection.securing && onWireFailed(slot, connection)) return;
+  if (connection.layered && onLayerFailed(slot, connection, true)) return;
   connection.writeSide = WriteSide::failed;
   if (!connection.error) connection.error = error;
   dropStaged(connection);
@@ -313,6 +320,11 @@ void Network::onSendFailed(Slot slot, Connection& connection, const Error& error
                         (connection.state == ConnectionState::draining && connection.readSide == ReadSide::open);
   if (!peerWentAway || !receives) return beginClosing(slot, connection, CloseMode::normal, error);
   if (connection.relay) onRelaySendFailed(slot, connection);
+}
+
+void Network::setLowWater(Slot slot, Connection& connection, uint32_t bytes) {
+  connection.lowWaterBytes = bytes;
+  if (connection.live()) afterSending(slot, connection);
 }
 
 void Network::countTaken(Slot slot, Connection& connection, size_t bytes) {

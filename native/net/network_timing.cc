@@ -36,6 +36,8 @@ struct Bound {
 // The bounds that count now: none while the direction rests through our own doing (LE-49).
 template <class Visit>
 void eachBound(const Connection& connection, const ConnectionTimers& timers, Visit visit) {
+  // Nobody knows it yet; another bound is on that.
+  if (connection.hidden || (connection.opening && connection.opening->runsSteps())) return;
   if (timers.readTimeoutMs != 0 && !timers.readTold && connection.reading()) {
     visit(Bound{timers.lastReadMs + timers.readTimeoutMs, TimeoutKind::read});
   }
@@ -49,6 +51,16 @@ void eachBound(const Connection& connection, const ConnectionTimers& timers, Vis
 }
 
 }  // namespace
+
+// The session begins: its bounds count from now, and if there are none nothing is kept for them.
+void Network::settleTimers(Slot slot, Connection& connection) {
+  ConnectionTimers& timers = *connection.timers;
+  timers.stateDeadlineMs = 0;
+  timers.lastReadMs = timers.lastWriteMs = loop_.nowMs();
+  timers.readTold = timers.writeTold = false;
+  if ((timers.readTimeoutMs | timers.writeTimeoutMs | timers.halfClosedTimeoutMs) != 0) armTimers(slot, connection);
+  else connection.timers.reset();
+}
 
 // Progress only notes its time; the timer looks at that note when it fires and sleeps on. So a busy connection costs
 // no timer operations.
@@ -65,6 +77,8 @@ void Network::onConnectionTimer(Slot slot, Connection& connection) {
   ConnectionTimers& timers = *connection.timers;
   const TimeMs now = loop_.nowMs();
   if (timers.stateDeadlineMs != 0 && timers.stateDeadlineMs <= now) {
+    if (connection.state == ConnectionState::open && isOpening(connection))
+      return onOpeningTimeout(slot, connection);
     if (connection.breaking) return stepBreakOff(slot, connection);
     if (connection.tls && connection.state == ConnectionState::open) {
       return failSecure(slot, connection,
@@ -111,6 +125,7 @@ void Network::onTimer(Timer& timer) {
         if (listener->key == id) serveWaitingHandshakes(*listener);
       }
       break;
+    case TimerKind::opening: resumeOpening(id, at(id)); break;
     case TimerKind::limit: reviewOwnLimit(id, at(id)); break;
     case TimerKind::group: onGroupTimer(static_cast<GroupWait&>(timer)); break;
     case TimerKind::relay: onRelayTimer(id); break;

@@ -90,7 +90,7 @@ void PairSockets::close(Slot slot, CloseMode mode) {
   if (mode == CloseMode::reset) {
     peer.failure = {ErrorCode::connectionReset, 0, ""};
     peer.arrived.clear(nothing);
-  } else if (end.options.endOnDestroy && !end.sentEnd) {
+  } else if (mode == CloseMode::normal && end.options.endOnDestroy && !end.sentEnd) {
     peer.failure = {ErrorCode::connectionReset, 0, ""};
   } else if (peer.sentEnd) {
     peer.ended = true;

@@ -37,8 +37,8 @@ class PairSockets {
   void close(Slot slot, CloseMode mode);
   void release(Slot slot);
 
-  /// Whether something sent by this end waits for the other one to read it.
-  bool isUnread(Slot slot) { return at(slot).peer != noSlot && !at(at(slot).peer).arrived.empty(); }
+  /// Sent by this end and not read by the other one yet.
+  size_t unreadBytes(Slot slot) { return at(slot).peer == noSlot ? 0 : at(at(slot).peer).arrived.sizeBytes(); }
 
   /// Tells the client what has happened, as far as the frame has room.
   void collect();

@@ -1,10 +1,9 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <mutex>
 #include <string>
 
+#include "net/failure_table.h"
 #include "tls/tls_error.h"
 
 namespace sluice {
@@ -16,43 +15,6 @@ struct TlsFailureReport {
   uint16_t remotePort = 0;
 };
 
-/// The last failures, until JavaScript asks for the one whose number an event carries. Bounded, so that a storm of failed
-/// handshakes that nobody looks at costs no memory; what has been overwritten is told without its details. Any thread.
-class TlsFailures {
- public:
-  static TlsFailures& shared() {
-    static auto* failures = new TlsFailures;
-    return *failures;
-  }
-
-  /// Returns its number, above 0.
-  int32_t put(TlsFailureReport report) {
-    std::lock_guard lock(mutex_);
-    next_ = next_ == INT32_MAX ? 1 : next_ + 1;
-    Entry& entry = entries_[static_cast<size_t>(next_) % entries_.size()];
-    entry.number = next_;
-    entry.report = std::move(report);
-    return next_;
-  }
-
-  /// False if it is not there any more.
-  bool take(int32_t number, TlsFailureReport& report) {
-    std::lock_guard lock(mutex_);
-    Entry& entry = entries_[static_cast<size_t>(number) % entries_.size()];
-    if (entry.number != number) return false;
-    report = std::move(entry.report);
-    entry.number = 0;
-    return true;
-  }
-
- private:
-  struct Entry {
-    int32_t number = 0;
-    TlsFailureReport report;
-  };
-  std::mutex mutex_;
-  std::array<Entry, 4096> entries_;
-  int32_t next_ = 0;
-};
+using TlsFailures = FailureTable<TlsFailureReport>;
 
 }  // namespace sluice

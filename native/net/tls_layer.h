@@ -93,10 +93,9 @@ class TlsLayer final : public TlsWire {
   /// What came while there was no session, or another thread had it; and what it sent there.
   std::vector<uint8_t> heldIn, heldOut;
   bool heldEnd = false;
-  bool listed = false;     // in the network's list of those with something to read
-  bool queued = false;     // in the network's list of handshakes that can go on
-  bool counted = false;    // takes a place among its listener's handshakes
-  bool announced = false;  // JavaScript knows the connection
+  bool listed = false;   // in the network's list of those with something to read
+  bool queued = false;   // in the network's list of handshakes that can go on
+  bool counted = false;  // takes a place among its listener's handshakes
 
  private:
   std::unique_ptr<TlsSession> session_;

@@ -70,8 +70,68 @@ export interface NativeRateGroupStats {
   minShare: number
 }
 
+/** One step of an opening; `kind` and fields as native/binding/opening_values.cc reads them. */
+export type NativeStep =
+  | ({ kind: 'acceptProxy'; version1: boolean; version2: boolean } & NativeHeaderSources & NativeProxyLimits)
+  | ({ kind: 'acceptNetscaler'; magic: number } & NativeHeaderSources)
+  | { kind: 'monitor'; networks: NativeNetworks | undefined; answer: 'plain' | 'http' | 'none' }
+  | { kind: 'sniff'; allowPlain: boolean; plainAfterMs: number }
+  | { kind: 'script'; name: string; number: number; maxBytes: number }
+  | ({ kind: 'socks' } & NativeSocksRequest)
+  | { kind: 'sendProxy'; header: NativeProxySend }
+  | { kind: 'rules'; rules: NativeRuleList; stage: 'socket' | 'session' | 'content' }
+
+/** Texts, or a set that may be exchanged. */
+export type NativeNetworks = string[] | NativeCidrSet
+
+interface NativeHeaderSources {
+  from: NativeNetworks | undefined
+  byRule: boolean
+}
+
+interface NativeProxyLimits {
+  maxHeaderBytes: number
+  maxTlvBytes: number
+}
+
+/** '' for none. */
+export interface NativeSocksRequest {
+  version: 4 | 5
+  host: string
+  port: number
+  user: string
+  password: string
+}
+
+/** The steps of a listener or connect(): OpeningPlan in native/net/opening.h. */
+export interface NativeOpening {
+  steps: NativeStep[]
+  /** Behind TLS. */
+  sessionSteps: NativeStep[]
+  timeoutMs: number
+}
+
+/** Everything of openings that is no connection. */
+export interface NativeOpenings {
+  /** What the failure of this number was; step and address are '' when too many have followed. */
+  takeFailure(number: number): {
+    reason: string
+    meaning: string
+    text: string
+    step: string
+    address: string
+    port: number
+  }
+  reasons(): string[]
+  /** Undefined for a network; otherwise which one may be meant, or ''. */
+  checkNetwork(text: string): string | undefined
+  /** Undefined for what can be asked for; otherwise the field to blame. */
+  checkSocks(request: NativeSocksRequest): string | undefined
+}
+
 /** What a new connection starts with; times in milliseconds, 0 for none. */
 export interface NativeConnectionConfig {
+  opening?: NativeOpening | undefined
   rateLimit?: NativeRateLimit
   rateGroup?: NativeRateGroup
   rateGroups?: NativeRateGroupMap
@@ -121,6 +181,7 @@ export interface NativeListenOptions extends NativeConnectionConfig {
   backlog: number
   ipv6Only: boolean
   reusePort: boolean
+  shared: boolean
   options: NativeSocketOptions
   gates: NativeGate[]
   tls?: NativeTlsConfig
@@ -286,6 +347,64 @@ export interface NativeTls {
   splitCertificates(pemOrDer: NativePem): Buffer[] | NativeTlsFailure
 }
 
+/** ProxyHeader in native/handshake/proxy_header.h. */
+export interface NativeProxyHeader {
+  version: 1 | 2
+  local: boolean
+  /** 0 unknown, 1 IPv4, 2 IPv6, 3 Unix. */
+  family: number
+  /** 0 unknown, 1 stream, 2 datagrams. */
+  transport: number
+  hasAddresses: boolean
+  source?: NativeAddress
+  destination?: NativeAddress
+  raw: Buffer
+  /** Type, offset in `raw` and length, of one after another. */
+  tlvs: number[]
+}
+
+/** ProxySsl likewise; '' for what is not told. */
+export interface NativeProxySsl {
+  client: number
+  verify: number
+  version: string
+  commonName: string
+  cipher: string
+  certificateSignature: string
+  keyAlgorithm: string
+  group: string
+  signatureScheme: string
+  certificate: Buffer | undefined
+}
+
+/** What is to be sent in a header: ProxySend in native/binding/proxy_values.h. */
+export interface NativeProxySend {
+  version: 1 | 2
+  local: boolean
+  crc32c: boolean
+  source: NativeAddress | undefined
+  destination: NativeAddress | undefined
+  tlvs: { type: number; value: Uint8Array }[]
+  alpn: string | undefined
+  authority: string | undefined
+  uniqueId: string | Uint8Array | undefined
+  netns: string | undefined
+  ssl: NativeProxySsl | undefined
+}
+
+/** PROXY headers as such; connections have their own ways. */
+export interface NativeProxy {
+  /** Undefined while bytes are missing. */
+  parse(
+    bytes: Uint8Array,
+    maxHeaderBytes: number,
+    maxTlvBytes: number,
+  ): { header: NativeProxyHeader; consumed: number } | { reason: string; text: string } | undefined
+  /** The parts of an `ssl` TLV; undefined when it is malformed. */
+  decodeSsl(value: Uint8Array): NativeProxySsl | undefined
+  write(send: NativeProxySend): Buffer | NativeFailure
+}
+
 /** One loop. Everything but start() and flush() is for rare use: each call waits for the loop's thread. */
 export interface NativeChannel {
   /** The engine's name. */
@@ -303,6 +422,7 @@ export interface NativeChannel {
     handshakesFailed: number
     handshakesUnderWay: number
     handshakesWaiting: number
+    turnedAway: Record<string, number>
     state: 'accepting' | 'waiting' | 'backingOff'
   }
   closeListener(key: number): void
@@ -328,6 +448,7 @@ export interface NativeChannel {
   tlsPeerCertificates(slot: number, tag: number): Buffer[]
   tlsOwnCertificate(slot: number, tag: number): Buffer | undefined
   tlsOcspResponse(slot: number, tag: number): Buffer | undefined
+  setLowWater(slot: number, tag: number, bytes: number): void
   /** Joins two connections; per connection what may wait for it, and when there is room again. The relay's number. */
   relay(
     firstSlot: number,
@@ -354,6 +475,10 @@ export interface NativeChannel {
   setOptions(slot: number, tag: number, options: { options: NativeSocketOptions }): NativeFailure | undefined
   tcpInfo(slot: number, tag: number): Record<string, number> | NativeFailure
   endpoints(slot: number, tag: number): { local?: NativeAddress; remote?: NativeAddress }
+  /** What a step has read; undefined when there was none. */
+  proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
+  /** What rules have left; undefined when nothing. */
+  ruleMarks(slot: number, tag: number): { tags: string[]; variables: Record<string, string> } | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number
@@ -362,7 +487,166 @@ export interface NativeChannel {
   close(): void
 }
 
+/** Handles of shared native objects; opaque. */
+export type NativeCidrSet = object & { readonly cidrSet?: never }
+export type NativeStickTable = object & { readonly stickTable?: never }
+export type NativeTracked = object & { readonly tracked?: never }
+export type NativeRuleList = object & { readonly ruleList?: never }
+
+/** Which network of a list is none, and what may be meant, or ''. */
+export interface NativeWrongNetwork {
+  index: number
+  part: 'address' | 'bits' | 'hostBits'
+  meant: string
+}
+
+export interface NativeCidrSets {
+  create(networks: string[], values: string[] | undefined): NativeCidrSet | NativeWrongNetwork
+  replace(set: NativeCidrSet, networks: string[], values: string[] | undefined): NativeWrongNetwork | undefined
+  /** Null for what is no address. */
+  find(set: NativeCidrSet, address: string): { network: string; value: string } | undefined | null
+  has(set: NativeCidrSet, address: string): boolean | null
+  size(set: NativeCidrSet): number
+  entries(set: NativeCidrSet): { network: string; value: string }[]
+  share(set: NativeCidrSet): number
+  fromShared(number: number): NativeCidrSet | undefined
+}
+
+/** `data` is HAProxy's name, e.g. "conn_cnt". */
+export interface NativeColumn {
+  data: string
+  index: number
+}
+
+export interface NativeStoredColumn {
+  data: string
+  count: number
+  periodMs: number
+}
+
+export interface NativeTableConfig {
+  keyType: 'ip' | 'ipv4' | 'ipv6' | 'prefix' | 'integer' | 'string' | 'binary'
+  ipv4Bits: number
+  ipv6Bits: number
+  keyBytes: number
+  size: number
+  expireMs: number
+  noPurge: boolean
+  columns: NativeStoredColumn[]
+}
+
+export interface NativeTableRow {
+  key: string | number | Buffer
+  /** One per column. */
+  values: number[]
+  references: number
+  idleMs: number
+  expiresInMs?: number
+}
+
+export type NativeTableKey = string | number | Uint8Array
+
+/** Where `nowMs` is undefined the system's clock counts. Null: that is no key of this table. */
+export interface NativeStickTables {
+  create(config: NativeTableConfig): NativeStickTable
+  columns(table: NativeStickTable): NativeColumn[]
+  facts(table: NativeStickTable): { size: number; keyType: NativeTableConfig['keyType'] }
+  row(table: NativeStickTable, key: NativeTableKey, nowMs: number | undefined): NativeTableRow | undefined | null
+  /** About `atLeast` rows from the cursor on, which is 0 at first and -1 at the end. */
+  rows(
+    table: NativeStickTable,
+    cursor: number,
+    atLeast: number,
+    nowMs: number | undefined,
+  ): { rows: NativeTableRow[]; cursor: number }
+  /** False when it is full. */
+  set(
+    table: NativeStickTable,
+    key: NativeTableKey,
+    changes: (NativeColumn & { value: number })[],
+    nowMs: number | undefined,
+  ): boolean | null
+  remove(table: NativeStickTable, key: NativeTableKey, nowMs: number | undefined): boolean | null
+  clear(table: NativeStickTable, nowMs: number | undefined): number
+  stats(
+    table: NativeStickTable,
+    nowMs: number | undefined,
+  ): { entries: number; referenced: number; tracked: number; untracked: number; purged: number; expired: number }
+  /** Undefined when it is full. */
+  track(table: NativeStickTable, key: NativeTableKey, nowMs: number | undefined): NativeTracked | undefined | null
+  count(tracked: NativeTracked, amounts: (NativeColumn & { value: number })[], nowMs: number | undefined): void
+  release(tracked: NativeTracked): void
+  snapshot(table: NativeStickTable, wallMs: number, note: string, nowMs: number | undefined): Buffer
+  /** How many entries; -1: damaged, -2: of a later version or another kind of key. So with applyChanges(). */
+  restore(
+    table: NativeStickTable,
+    bytes: Uint8Array,
+    wallMs: number,
+    nowMs: number | undefined,
+  ): { count: number; note: string }
+  startExchange(table: NativeStickTable): void
+  stopExchange(table: NativeStickTable): void
+  /** Empty when nothing has changed. */
+  takeChanges(table: NativeStickTable, maxBytes: number): Buffer
+  applyChanges(table: NativeStickTable, bytes: Uint8Array, ageMs: number, nowMs: number | undefined): number
+  share(table: NativeStickTable): number
+  fromShared(number: number): NativeStickTable | undefined
+}
+
+/** FactSpec of native/rules/rule_spec.h, and so on. */
+export interface NativeFact {
+  fact: string
+  number?: number
+  text?: string
+}
+
+export interface NativeCounter extends NativeColumn {
+  place?: number
+  table?: NativeStickTable
+  key?: NativeFact
+}
+
+export interface NativeCondition {
+  kind: string
+  parts?: NativeCondition[]
+  networks?: NativeCidrSet
+  fact?: string
+  text?: string
+  texts?: (string | Uint8Array)[]
+  number?: number
+  upTo?: number
+  comparison?: string
+  counter?: NativeCounter
+}
+
+export interface NativeRule {
+  stage: 'socket' | 'session' | 'content'
+  when: NativeCondition
+  action: string
+  number?: number
+  text?: string
+  value?: NativeFact
+  counter?: NativeCounter
+}
+
+export interface NativeRuleLists {
+  create(rules: NativeRule[], inspectDelayMs: number): NativeRuleList
+  replace(list: NativeRuleList, rules: NativeRule[], inspectDelayMs: number): void
+  /** How often each rule has been carried out. */
+  hits(list: NativeRuleList): number[]
+  share(list: NativeRuleList): number
+  fromShared(number: number): NativeRuleList | undefined
+}
+
+/** Whether native code found a network that is none. */
+export function isWrongNetwork(answer: NativeCidrSet | NativeWrongNetwork): answer is NativeWrongNetwork {
+  return 'part' in answer
+}
+
 interface NativeBinding {
+  cidrSets: NativeCidrSets
+  stickTables: NativeStickTables
+  ruleLists: NativeRuleLists
   Channel: new () => NativeChannel
   engines(): NativeEngineInfo[]
   createGate(maxConnections: number, maxConnectionsPerSecond: number, sharers: number): NativeGate
@@ -399,12 +683,21 @@ interface NativeBinding {
   ): { socket: number; descriptors: number[]; text: string } | NativeFailure
   closeDescriptor(descriptor: number): void
   recordNumbers(): Record<string, number>
+  opening: NativeOpenings
   tls: NativeTls
+  proxy: NativeProxy
 }
 
 /** Whether native code answered with a failure instead of what was asked for. */
 export function isFailure(answer: unknown): answer is NativeFailure {
   return typeof answer === 'object' && answer !== null && 'codeName' in answer
+}
+
+/** Whether native code refused a PROXY header. */
+export function isProxyRefusal<T extends object>(
+  answer: T | { reason: string; text: string },
+): answer is { reason: string; text: string } {
+  return 'reason' in answer
 }
 
 /** node-gyp-build takes build/Release first, then the prebuilt addon for this platform and libc. */

@@ -15,6 +15,9 @@ export const eventSecured = 12
 export const eventSecuring = 13
 export const eventHandshakeFailed = 14
 export const eventFileFailed = 15
+export const eventStepBegins = 24
+export const eventStepBytes = 25
+export const eventOpeningFailed = 26
 export const eventRelaying = 40
 export const eventRelayCount = 41
 export const eventRelayTimeout = 42
@@ -33,6 +36,16 @@ export const opArmTimer = 11
 export const opCancelTimer = 12
 export const opTellDrain = 13
 export const opWriteFile = 20
+export const opStepAnswer = 24
+
+// What a step of JavaScript's answers: ScriptAnswer::Kind in native/handshake/opening_step.h.
+export const stepNeedsMore = 1
+export const stepDone = 2
+export const stepRejects = 3
+export const stepDrops = 4
+export const stepCloses = 5
+export const stepThrew = 6
+
 export const opRelayGo = 40
 export const opBreakOff = 41
 export const wantDrainFlag = 0x80
@@ -51,5 +64,7 @@ export const pausedByFilter = 16
 
 /** The code of errors whose number native.takeTlsFailure() explains. */
 export const errorTls = 28
+/** The same for native.opening.takeFailure(). */
+export const errorOpening = 29
 
 export const maxSlots = 1 << 20

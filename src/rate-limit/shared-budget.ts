@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { asSluiceError, SluiceError } from '../errors.js'
 import type { NativeRateGroupStats } from '../native/binding.js'
 import { expected, integer, milliseconds, nested, type Parser, type Shape, string, withDefault } from '../options.js'
+import { within } from '../within.js'
 import { RateLimit } from './rate-limit.js'
 import type { RateLimitStore } from './rate-limit-store.js'
 
@@ -139,7 +140,10 @@ export class SharedBudgetKeeper {
     const begun = performance.now()
     try {
       const question = store.lease({ name, sharer: this.sharer, rates, demand: this.demand(), sliceMs, forgetMs })
-      const { readBytes, writeBytes, sharers } = await within(question, timeoutMs)
+      const { readBytes, writeBytes, sharers } = await within(question, timeoutMs, () => {
+        const detail = `the rate limit store did not answer within ${timeoutMs} ms`
+        return new SluiceError('STORE_UNREACHABLE', { detail })
+      })
       if (this.isClosed()) return
       this.part = { readBytes, writeBytes }
       this.sharers = sharers
@@ -203,22 +207,5 @@ export class SharedBudgetKeeper {
       tickMs: this.limit.tickMs,
     })
     this.group.apply(part, { readBytes: read.credit, writeBytes: write.credit })
-  }
-}
-
-async function within<T>(question: Promise<T>, timeoutMs: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(
-        new SluiceError('STORE_UNREACHABLE', { detail: `the rate limit store did not answer within ${timeoutMs} ms` }),
-      )
-    }, timeoutMs)
-    timer.unref()
-  })
-  try {
-    return await Promise.race([question, late])
-  } finally {
-    clearTimeout(timer)
   }
 }

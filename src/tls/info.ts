@@ -17,6 +17,7 @@ export class TlsInfo {
   private readonly tag: number
   private identityError: SluiceError | undefined
   private chain: CertificateInfo[] | undefined
+  private own: CertificateInfo | undefined
 
   /** @internal */
   constructor(channel: NativeChannel, slot: number, tag: number, info: NativeTlsInfo) {
@@ -89,6 +90,19 @@ export class TlsInfo {
     const chain = this.channel.tlsPeerCertificates(this.slot, this.tag).map((der) => parseCertificate(der))
     if (chain.length > 0) this.chain = chain
     return chain
+  }
+
+  /** Whether the peer has shown a certificate, verified or not, now or when the session was made. */
+  get hasPeerCertificate(): boolean {
+    return this.info.hasPeerCertificate
+  }
+
+  /** Our own, of the policy and the kind of key that were chosen. Read when first asked for, likewise. */
+  get ownCertificate(): CertificateInfo | undefined {
+    if (this.own !== undefined) return this.own
+    const der = this.channel.tlsOwnCertificate(this.slot, this.tag)
+    this.own = der && parseCertificate(der)
+    return this.own
   }
 
   /** SHA-256 of the peer's certificate, to compare with one that is known. */

@@ -37,6 +37,7 @@ describe('sluice bench', () => {
       'c-epoll',
       'tls-64x1KiB',
       'tls-storm',
+      'tls-crowd',
       'node:tls',
       'c-openssl',
     ]) {
@@ -137,24 +138,28 @@ describe('sluice bench', () => {
     }
   })
 
-  it.runIf(programs.load_tls.path)('measures how long handshakes hold up the event loop, and idle memory', async () => {
-    const cases = ['--cases', 'tls-idle,tls-storm', '--idle-connections', '40', '--servers', 'sluice-poll']
-    const { code, stdout, stderr } = await bench(
-      '--rounds',
-      '1',
-      '--seconds',
-      '0.6',
-      '--warmup',
-      '0',
-      ...cases,
-      '--json',
-      '-',
-    ).ended
-    expect(code, stderr).toBe(0)
-    const [idle, storm] = (JSON.parse(stdout) as Report).cases
-    expect(idle).toMatchObject({ name: 'tls-idle', connections: 40, servers: [{ rounds: [{ messages: 40 }] }] })
-    expect(storm!.servers[0]!.messagesPerSecond).toBeGreaterThan(0)
-  })
+  it.runIf(programs.load_tls.path)(
+    'measures how long handshakes hold up the event loop, idle memory, and what a silent crowd costs',
+    async () => {
+      const cases = ['--cases', 'tls-idle,tls-storm,tls-crowd', '--idle-connections', '40', '--servers', 'sluice-poll']
+      const { code, stdout, stderr } = await bench(
+        '--rounds',
+        '1',
+        '--seconds',
+        '0.6',
+        '--warmup',
+        '0',
+        ...cases,
+        '--json',
+        '-',
+      ).ended
+      expect(code, stderr).toBe(0)
+      const [idle, storm, crowd] = (JSON.parse(stdout) as Report).cases
+      expect(idle).toMatchObject({ name: 'tls-idle', connections: 40, servers: [{ rounds: [{ messages: 40 }] }] })
+      expect(storm!.servers[0]!.messagesPerSecond).toBeGreaterThan(0)
+      expect(crowd!.servers[0]!.value.median).toBeLessThan(100)
+    },
+  )
 
   it('leaves out cases with TLS where nothing can load them, and fails when they were asked for', async () => {
     const chosen = ['--cases', '1x64,tls-64x1KiB', '--servers', 'sluice-poll', '--load', 'javascript']

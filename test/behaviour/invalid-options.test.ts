@@ -19,6 +19,7 @@ const calls: { [name: string]: { call: Call; base: object } } = {
   adopt: { call: (options) => runtime.adopt(options as never, {}), base: { fd: 0 } },
   setTimeouts: { call: (options) => client.setTimeouts(options), base: {} },
   setOperationBounds: { call: (options) => client.setOperationBounds(options), base: {} },
+  setWriteWaterMarks: { call: (options) => client.setWriteWaterMarks(options), base: {} },
   setReadWaterMarks: { call: (options) => client.setReadWaterMarks(options), base: {} },
   setOptions: { call: (options) => client.setOptions(options), base: {} },
   'Connection.close': { call: (options) => client.close(options), base: {} },
@@ -89,6 +90,9 @@ const wrong: { [call: string]: { [option: string]: unknown[] } } = {
   adopt: { ...connections, fd: notIntegers },
   setTimeouts: timeouts,
   setOperationBounds: { maxReadBytes: notIntegers, maxWriteBytes: notIntegers },
+  setWriteWaterMarks: {
+    ...{ lowWaterBytes: notIntegers, highWaterBytes: [...notIntegers, 0], hardLimitBytes: [...notIntegers, 0] },
+  },
   setReadWaterMarks: { lowWaterBytes: notIntegers, highWaterBytes: [...notIntegers, 0] },
   setOptions: socketOptions,
   'Connection.close': { timeoutMs: [...notIntegers, 0] },

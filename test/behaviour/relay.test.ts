@@ -172,7 +172,8 @@ describe.each(modes())('a relay on $name', (mode) => {
     const { a, b, relayed } = await joined(runtime, 'plain', 'plain', { highWaterBytes: 1_000_000 })
     b.outer.pause()
     await nextTurn()
-    const bytes = pattern(4_000_000)
+    // More than the systems take on their own.
+    const bytes = pattern(20_000_000)
     a.outer.write(bytes)
     await stalled(relayed)
     a.outer.reset()

@@ -1,10 +1,13 @@
 // One test per sentence of engine.h about connections, on every engine. Listeners and waking have files of their own.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <set>
 
+#include "engine/sys.h"
 #include "support/each_engine.h"
 
 using namespace sluice;
@@ -28,6 +31,24 @@ Kinds receiveStory(const Story& story) {
     if (kinds.empty() || kinds.back() != kind || kind != received) kinds.push_back(kind);
   }
   return kinds;
+}
+
+/// Whether the system lets us close without a word.
+bool mayBeSilent() {
+#ifdef TCP_REPAIR
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const int on = 1;
+  const bool may = ::setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) == 0;
+  ::close(fd);
+  return may;
+#else
+  return false;
+#endif
+}
+
+int refusals = 0;
+int refuseFirstOption(const char* call) {
+  return std::string_view(call) == "setsockopt" && refusals++ == 0 ? EPERM : 0;
 }
 
 }  // namespace
@@ -115,6 +136,33 @@ ENGINE_TEST("a reset is told once, after the data before it, and never as an end
   world.until([&] { return world.of(pair.server).has(receiveFailed); });
   world.fence();
   CHECK(receiveStory(world.of(pair.server)) == Kinds({received, receiveFailed}));
+  CHECK_EQ(world.of(pair.server).error.code, ErrorCode::connectionReset);
+}
+
+ENGINE_TEST("a silent close tells the peer nothing where the system lets us, and resets where it does not") {
+  World world(engine);
+  const auto pair = world.pair();
+  REQUIRE(pair.server != noSlot);
+  CHECK(world.sendAll(pair.client, "before"));
+  world.until([&] { return world.of(pair.server).received == "before"; });
+  world.finish(pair.client, CloseMode::silent);
+  world.fence();
+  if (world.simulated() || mayBeSilent()) CHECK(receiveStory(world.of(pair.server)) == Kinds({received}));
+  else CHECK(receiveStory(world.of(pair.server)) == Kinds({received, receiveFailed}));
+}
+
+ENGINE_TEST("a silent close without the right to it is a reset that does not get far") {
+  World world(engine);
+  if (world.simulated()) return;
+  const auto pair = world.pair();
+  REQUIRE(pair.server != noSlot);
+  refusals = 0;
+  sys::faultHook = refuseFirstOption;
+  world.finish(pair.client, CloseMode::silent);
+  sys::faultHook = nullptr;
+  // On loopback one hop is enough.
+  world.until([&] { return world.of(pair.server).has(receiveFailed); });
+  CHECK(refusals > 1);
   CHECK_EQ(world.of(pair.server).error.code, ErrorCode::connectionReset);
 }
 

@@ -203,6 +203,39 @@ ENGINE_TEST("an adopted listening descriptor serves, and belongs to the engine")
   CHECK(!isOpen(fd));
 }
 
+// One that is woken first every time would have all of the connections, and the other's thread nothing to do.
+ENGINE_TEST("engines that accept from one shared socket take turns") {
+  World first(engine);
+  World second(engine);
+  if (first.simulated()) return;
+  const int fd = rawListener(100);
+  const SocketAddress address = addressOf(fd);
+  World* const worlds[] = {&first, &second};
+  for (World* world : worlds) {
+    ListenSpec spec;
+    spec.adoptFd = world == &first ? ::dup(fd) : fd;
+    spec.shared = true;
+    auto listener = world->engine().listen(spec);
+    REQUIRE(listener);
+    world->engine().setAcceptBudget(*listener, unlimitedAccepts);
+    world->step();
+  }
+  World clients(engine);
+  constexpr size_t count = 64;
+  for (size_t i = 0; i < count; ++i) {
+    const Slot client = clients.connectTo(address);
+    CHECK(clients.until([&] { return clients.of(client).has(connected); }));
+    // Whoever of those that only look is asked first has it.
+    for (size_t k = 0; k < 2; ++k) worlds[(i + k) % 2]->step();
+  }
+  for (int i = 0; i < 1000 && first.accepted.size() + second.accepted.size() < count; ++i) {
+    for (World* world : worlds) world->step();
+  }
+  CHECK_EQ(first.accepted.size() + second.accepted.size(), count);
+  CHECK(first.accepted.size() >= count / 4);
+  CHECK(second.accepted.size() >= count / 4);
+}
+
 ENGINE_TEST("a descriptor that is no listening stream socket is refused and closed all the same") {
   World world(engine);
   if (world.simulated()) return;

@@ -174,6 +174,21 @@ TEST("an idle listener does not keep the last places from another one") {
   CHECK_EQ(world.opened.size(), 4u);
 }
 
+// The call that wakes the loop may come after it has looked and before it sleeps.
+TEST("a gate that opens while the loop is busy is work for its next turn, until it has been served") {
+  NetWorld world("sim");
+  world.listen(1, {}, {gate(1, 0)});
+  CHECK(!world.network().work());
+  world.network().gateOpened();
+  CHECK(world.network().work());
+  world.network().serveWaiting();
+  CHECK(!world.network().work());
+  world.network().gateWanted();
+  CHECK(world.network().work());
+  world.network().serveWaiting();
+  CHECK(!world.network().work());
+}
+
 TEST("a connection that starts paused says nothing before it is resumed") {
   NetWorld world("sim");
   ConnectionConfig config;

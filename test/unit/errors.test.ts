@@ -3,6 +3,8 @@ import { constants } from 'node:os'
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { abortError, errorTable, formatEndpoint, nativeError, SluiceError, tlsError } from '../../src/errors.js'
+import { nameOfReason } from '../../src/handshake/handshake-error.js'
+import { handshakeErrors } from '../../src/handshake/handshake-errors.js'
 
 const javaScriptOnly = [
   'INVALID_OPTION',
@@ -17,6 +19,7 @@ const javaScriptOnly = [
   'HANDLER_THREW',
   'STORE_UNREACHABLE',
   'RESOLVE_TIMEOUT',
+  'BAD_PROXY_HEADER',
   'PLAINTEXT_BEFORE_TLS',
   'ADDON_NOT_LOADED',
 ]
@@ -33,7 +36,18 @@ describe('error table', () => {
       .map(([, name]) => `TLS_${name}`)
       .filter((name) => name !== 'TLS_NONE' && !native.includes(name))
     expect(tls.length).toBeGreaterThan(50)
-    expect(Object.keys(errorTable).sort()).toEqual([...native, ...tls, ...javaScriptOnly].sort())
+    expect(Object.keys(errorTable).sort()).toEqual(
+      [...native, ...tls, ...javaScriptOnly, ...Object.keys(handshakeErrors)].sort(),
+    )
+  })
+
+  it('has a row for each way in which a handshake fails, and no other', () => {
+    const header = readFileSync('native/handshake/opening_failure.h', 'utf8')
+    const reasons = [...header.matchAll(/X\(\w+, "([A-Z0-9_]+)"/g)].map(([, reason]) => reason!)
+    const failures = reasons.filter((reason) => reason !== 'NONE' && !reason.endsWith('_ANSWERED'))
+    expect(failures.length).toBeGreaterThan(35)
+    expect(Object.keys(nameOfReason).sort()).toEqual(failures.sort())
+    expect([...new Set(Object.values(nameOfReason))].sort()).toEqual(Object.keys(handshakeErrors).sort())
   })
 
   it('says for each code what happened and what to do', () => {
@@ -44,7 +58,7 @@ describe('error table', () => {
   })
 })
 
-describe('the tables of README.md and docs/tls.md', () => {
+describe('the tables of README.md, docs/tls.md and docs/handshake.md', () => {
   it('have each code with its texts, in order', () => {
     const rowsOf = (file: string) =>
       readFileSync(file, 'utf8')
@@ -54,8 +68,11 @@ describe('the tables of README.md and docs/tls.md', () => {
       ([name, { meaning, advice }]) => `| \`ERR_SLUICE_${name}\` | ${meaning} | ${advice} |`,
     )
     const isTls = (row: string) => row.startsWith('| `ERR_SLUICE_TLS_')
-    expect(rowsOf('README.md')).toEqual(rows.filter((row) => !isTls(row)))
+    const isHandshake = (row: string) =>
+      Object.hasOwn(handshakeErrors, row.slice('| `ERR_SLUICE_'.length).split('`')[0]!)
+    expect(rowsOf('README.md')).toEqual(rows.filter((row) => !isTls(row) && !isHandshake(row)))
     expect(rowsOf('docs/tls.md')).toEqual(rows.filter(isTls))
+    expect(rowsOf('docs/handshake.md')).toEqual(rows.filter(isHandshake))
   })
 })
 

@@ -142,8 +142,14 @@ void NetWorld::writeSlab(Conn to, uint32_t offset, uint32_t length) {
                   static_cast<int32_t>(to.slot), static_cast<int32_t>(offset), static_cast<int32_t>(length)});
 }
 
-void NetWorld::op(OpType type, Conn to, int32_t a) {
-  ops_.push_back({static_cast<int32_t>(to.tag) | static_cast<int32_t>(type), static_cast<int32_t>(to.slot), a, 0});
+void NetWorld::op(OpType type, Conn to, int32_t a, int32_t b) {
+  ops_.push_back({static_cast<int32_t>(to.tag) | static_cast<int32_t>(type), static_cast<int32_t>(to.slot), a, b});
+}
+
+void NetWorld::relayGo(Conn from, Conn to) {
+  const std::string& early = of(from).received;
+  if (!early.empty()) write(to, early);
+  op(OpType::relayGo, from, static_cast<int32_t>(early.size()));
 }
 
 void NetWorld::opTimer(OpType type, uint32_t key, int32_t ms) {
@@ -174,6 +180,25 @@ void NetWorld::note(const EventRecord& record) {
     case EventType::released: released.push_back(static_cast<uint32_t>(record.id)); return;
     case EventType::timer: scriptTimers.push_back(static_cast<uint32_t>(record.id)); return;
     case EventType::handshakeFailed: handshakeFailures.push_back(record.a); return;
+    case EventType::openingFailed:
+      if (record.a != 0) openingFailures.push_back(record.a);
+      return;
+    case EventType::stepBegins:
+    case EventType::stepBytes: {
+      Asked question{conn, type == EventType::stepBegins ? record.b : -1, ""};
+      if (type == EventType::stepBytes) {
+        question.bytes.assign(reinterpret_cast<const char*>(slab_.data()) + record.a,
+                              static_cast<size_t>(record.b));
+      }
+      asked.push_back(question);
+      if (onAsked) onAsked(question);
+      return;
+    }
+    case EventType::relayCount:
+      relayed[static_cast<uint32_t>(record.id)][static_cast<uint32_t>(record.head) >> 8] =
+          static_cast<uint64_t>(static_cast<uint32_t>(record.b)) << 32 | static_cast<uint32_t>(record.a);
+      return;
+    case EventType::relayTimeout: relayTimeouts.push_back(static_cast<uint32_t>(record.id)); return;
     case EventType::listenerFailed: listenerFailures.push_back(static_cast<ErrorCode>(record.a & 0xff)); return;
     case EventType::opened:
       tales_[conn] = Tale{};

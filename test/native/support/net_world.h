@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -77,7 +78,9 @@ class NetWorld {
   /// `where` is descriptor and position; it stays until the operation has been carried out.
   void writeFile(Conn to, const double (&where)[2], uint32_t length, uint32_t reference, bool wantDrain = false);
   void writeSlab(Conn to, uint32_t offset, uint32_t length);
-  void op(OpType type, Conn to, int32_t a = 0);
+  void op(OpType type, Conn to, int32_t a = 0, int32_t b = 0);
+  /// Passes on what came for `from` before it was relayed, and lets native code go on; on its `relaying`.
+  void relayGo(Conn from, Conn to);
   void opTimer(OpType type, uint32_t key, int32_t ms = 0);
   void apply();
   /// One operation, at once.
@@ -98,6 +101,17 @@ class NetWorld {
   std::vector<uint32_t> scriptTimers;   // keys, in order
   std::vector<ErrorCode> listenerFailures;
   std::vector<int32_t> handshakeFailures;  // numbers for TlsFailures
+  std::vector<int32_t> openingFailures;    // numbers for OpeningFailures
+  /// What steps of JavaScript's were asked, in order; the connection may be unknown otherwise.
+  struct Asked {
+    Conn conn;
+    int32_t begins = -1;  // the step, or -1: bytes
+    std::string bytes;
+  };
+  std::vector<Asked> asked;
+  std::function<void(const Asked&)> onAsked;
+  std::map<uint32_t, std::array<uint64_t, 2>> relayed;  // bytes per side, by relay that is over
+  std::vector<uint32_t> relayTimeouts;                  // relays, in order
   std::function<void(Conn, EventType, const EventRecord&)> handler;
   bool forgetClosed = true;        // answer `closed` with `forget`
   std::atomic<bool> woken{false};  // the network asked for a turn

@@ -1,0 +1,227 @@
+// Relays over networks that split, delay, stall and reset, by seeds: whatever happens, each end gets a beginning of what the
+// other wrote, in order; an end told as such is the end of everything; and nothing is left standing. A failure prints the
+// seed that repeats it.
+#include <cstdlib>
+#include <string>
+
+#include "engine/sim_random.h"
+#include "support/net_world.h"
+#include "support/test.h"
+#include "support/world.h"
+#include "tls/certificate.h"
+
+using namespace sluice;
+using namespace sluice::test;
+
+namespace {
+
+// SLUICE_RELAY_SEEDS=20000 for a long run.
+uint64_t seeds(uint64_t usual) {
+  const char* wanted = std::getenv("SLUICE_RELAY_SEEDS");
+  return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : usual;
+}
+
+const CertificateAndKey& certificate() {
+  static const CertificateAndKey made = *createCertificate({.names = {"localhost"}});
+  return made;
+}
+
+std::shared_ptr<const TlsConfig> tlsConfig(TlsRole role) {
+  static const auto make = [](TlsRole which) {
+    TlsOptions options;
+    if (which == TlsRole::server) options.keys.push_back({certificate().certificate, certificate().key, ""});
+    else options.ca.push_back(certificate().certificate);
+    return *TlsContext::create(which, options);
+  };
+  static const auto server = make(TlsRole::server), client = make(TlsRole::client);
+  TlsConfig config;
+  config.context = role == TlsRole::server ? server : client;
+  if (role == TlsRole::client) config.peer.serverName = config.peer.verifyName = "localhost";
+  return std::make_shared<const TlsConfig>(std::move(config));
+}
+
+enum class Kind { plain, tls, local };
+
+// One connection: `inner` is relayed, `outer` is its peer.
+struct Leg {
+  Conn inner, outer;
+};
+
+bool over(NetWorld& world, Conn conn) { return world.of(conn).has(EventType::closed); }
+
+// Connects them; false where the network has reset one before.
+bool makeLeg(NetWorld& world, Kind kind, uint32_t key, bool innerConnects, Leg& leg) {
+  if (kind == Kind::local) {
+    auto ends = world.network().pair({.bufferBytes = 5000, .endOnDestroy = true}, {}, {});
+    CHECK(ends);
+    const auto conn = [&](Slot slot) { return Conn{slot, world.engine().generation(slot) << 8}; };
+    leg = {conn(ends->first), conn(ends->second)};
+    world.of(leg.inner), world.of(leg.outer);
+    return true;
+  }
+  ConnectionConfig config;
+  if (kind == Kind::tls) config.tls = tlsConfig(TlsRole::server);
+  const SocketAddress address = world.listen(key, config);
+  const size_t openedBefore = world.opened.size();
+  const Conn client = world.connect(address);
+  world.until([&] { return world.of(client).has(EventType::connected) || over(world, client); }, 200'000);
+  if (over(world, client)) return false;
+  if (kind == Kind::tls) {
+    Connection* connection = world.network().find(client.slot, client.tag);
+    CHECK(world.network().startTls(client.slot, *connection, tlsConfig(TlsRole::client)));
+  }
+  const auto ready = [&] {
+    return world.opened.size() > openedBefore && (kind != Kind::tls || world.of(client).has(EventType::secured));
+  };
+  world.until([&] { return ready() || over(world, client); }, 200'000);
+  if (!ready() || over(world, client) || over(world, world.opened[openedBefore])) return false;
+  leg = innerConnects ? Leg{client, world.opened[openedBefore]} : Leg{world.opened[openedBefore], client};
+  return true;
+}
+
+SimOptions networkOf(uint64_t seed, bool faults) {
+  SimRandom random(seed * 11 + 3);
+  SimOptions sim;
+  sim.seed = seed;
+  sim.latencyMinMs = 0.1;
+  sim.latencyMaxMs = 5;
+  sim.jitterMs = 3;
+  sim.segmentMinBytes = 1;
+  sim.segmentMaxBytes = uint64_t{1} << random.between(0, 14);
+  sim.sendBufferBytes = uint64_t{1} << random.between(4, 18);
+  sim.receiveWindowBytes = uint64_t{1} << random.between(4, 18);
+  sim.shortSendProbability = 0.3;
+  sim.deferredSendProbability = 0.3;
+  sim.spuriousSentProbability = 0.2;
+  if (faults) {
+    sim.resetProbability = 0.3;
+    sim.resetAfterMaxBytes = 20'000;
+    sim.stallProbability = 0.01;
+    sim.stallMaxMs = 2'000;
+  }
+  return sim;
+}
+
+bool isPrefix(const std::string& part, const std::string& whole) {
+  return whole.compare(0, part.size(), part) == 0;
+}
+
+struct Outcome {
+  int complete = 0, failed = 0, refused = 0, held = 0;
+};
+
+enum class Plan { calm, faults, leaves };
+
+void oneSeed(uint64_t seed, Plan plan, Outcome& outcome) {
+  setContext("seed " + std::to_string(seed));
+  const SimOptions sim = networkOf(seed, plan == Plan::faults);
+  NetWorld world("sim", {.sim = sim});
+  SimRandom random(seed);
+  const size_t most = sim.segmentMaxBytes < 64 || sim.sendBufferBytes < 64 ? 2'000 : 60'000;
+  const std::string there = pattern(random.between(1, most)), back = pattern(random.between(1, most), 5);
+  const Kind kinds[2] = {static_cast<Kind>(random.between(0, 2)), static_cast<Kind>(random.between(0, 2))};
+  Leg a, b;
+  if (!makeLeg(world, kinds[0], 1, false, a) || !makeLeg(world, kinds[1], 2, true, b)) {
+    outcome.refused++;
+    return;
+  }
+  const auto mark = static_cast<uint32_t>(random.between(1, 40'000));
+  const RelayBounds bounds{.highWaterBytes = {mark, mark}, .lowWaterBytes = {mark / 4, mark / 4}};
+  // Some of it comes before there is a relay.
+  world.write(a.outer, there.substr(0, there.size() / 2));
+  world.apply();
+  world.pass(random.between(0, 20));
+  auto relay = over(world, a.inner) || over(world, b.inner)
+                         ? Result<uint32_t>(Error{ErrorCode::closed, 0, ""})
+                         : world.network().relay(a.inner.slot, b.inner.slot, bounds);
+  if (!relay) {
+    outcome.refused++;
+    return;
+  }
+  world.handler = [&](Conn conn, EventType type, const EventRecord&) {
+    if (type != EventType::relaying) return;
+    const bool first = !(conn < a.inner) && !(a.inner < conn);
+    world.relayGo(conn, first ? b.inner : a.inner);
+  };
+  world.write(a.outer, there.substr(there.size() / 2));
+  world.op(OpType::end, a.outer);
+  world.write(b.outer, back);
+  world.op(OpType::end, b.outer);
+  world.apply();
+  // Somebody goes away in the middle of it.
+  uint64_t turnsLeft = random.between(0, 60);
+  const Conn leaving[] = {a.outer, b.outer, a.inner, b.inner};
+  const size_t which = random.between(0, 3);
+  const Conn leaver = leaving[which];
+  // For a peer that is destroyed without a word of TLS is an end as any other.
+  const OpType leaves = which >= 2 && random.between(0, 1) == 0 ? OpType::destroy : OpType::reset;
+  bool left = plan != Plan::leaves;
+  const bool ended = world.until(
+      [&] {
+        for (const Conn inner : {a.inner, b.inner}) {
+          const Connection* connection = world.network().find(inner.slot, inner.tag);
+          if (connection == nullptr) continue;
+          const size_t queued = Network::unsentBytes(*connection);
+          if (queued >= mark) outcome.held++;
+          // The mark, what was there before, and what one turn may bring.
+          CHECK(queued <= mark + there.size() / 2 + 256 * 1024);
+        }
+        if (!left && turnsLeft-- == 0) {
+          left = true;
+          if (!over(world, leaver)) world.now(leaves, leaver);
+        }
+        return over(world, a.outer) && over(world, a.inner) && over(world, b.inner) && over(world, b.outer);
+      },
+      5'000'000);
+  if (!ended) return;
+  const Tale &atA = world.of(a.outer), &atB = world.of(b.outer);
+  CHECK(isPrefix(atA.received, back));
+  CHECK(isPrefix(atB.received, there));
+  // An end told as such is the end of everything.
+  const bool cutA = plan == Plan::leaves && which == 2, cutB = plan == Plan::leaves && which == 3;
+  if (atA.has(EventType::end) && !cutA) CHECK(atA.received == back);
+  if (atB.has(EventType::end) && !cutB) CHECK(atB.received == there);
+  const bool whole = atA.received == back && atB.received == there;
+  (whole ? outcome.complete : outcome.failed)++;
+  CHECK(world.relayed.contains(*relay));
+  const auto& counts = world.relayed[*relay];
+  CHECK(atB.received.size() <= counts[0]);
+  CHECK(atA.received.size() <= counts[1]);
+  if (plan == Plan::calm) {
+    CHECK(whole);
+    CHECK_EQ(counts[0], there.size());
+    CHECK_EQ(counts[1], back.size());
+    for (const Conn conn : {a.outer, a.inner, b.inner, b.outer}) {
+      CHECK_EQ(world.of(conn).closeCode, ErrorCode::none);
+    }
+  }
+  // What a peer sent before it went away has been delivered (HP-12).
+  if (plan == Plan::leaves && which % 2 == 0) CHECK_EQ(atB.received.size(), counts[0]);
+  if (plan == Plan::leaves && which % 2 == 1) CHECK_EQ(atA.received.size(), counts[1]);
+  RelayNumbers numbers;
+  CHECK(!world.network().relayNumbers(*relay, numbers));
+  world.until([&] { return world.network().openConnections() == 0; }, 200'000);
+}
+
+}  // namespace
+
+TEST("a relay carries everything over networks that split and delay, for a thousand seeds") {
+  Outcome outcome;
+  for (uint64_t seed = 1; seed <= seeds(1000) && failures() == 0; ++seed) oneSeed(seed, Plan::calm, outcome);
+  CHECK(outcome.held > 1000);
+}
+
+TEST("a relay over networks that stall and reset ends, and tells no end that was none, for a thousand seeds") {
+  Outcome outcome;
+  for (uint64_t seed = 1; seed <= seeds(1000) && failures() == 0; ++seed) oneSeed(seed, Plan::faults, outcome);
+  // Both happened, or the faults missed their aim.
+  CHECK(outcome.complete > 50);
+  CHECK(outcome.failed > 50);
+}
+
+TEST("whoever leaves a relay in the middle takes the other one along, behind what was received, for a thousand seeds") {
+  Outcome outcome;
+  for (uint64_t seed = 1; seed <= seeds(1000) && failures() == 0; ++seed) oneSeed(seed, Plan::leaves, outcome);
+  CHECK(outcome.complete > 20);
+  CHECK(outcome.failed > 50);
+}
