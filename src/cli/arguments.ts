@@ -20,6 +20,8 @@ export interface Flag<T> {
   readonly parser: OptionalParser<T>
   /** Turns the text of the command line into what the parser checks. */
   readonly read: (text: string) => unknown
+  /** May be given several times: the value is a list. */
+  readonly many?: boolean
 }
 
 /** The options of a command, by their names without `--`. */
@@ -81,6 +83,11 @@ function absentAs<T>(parser: Parser<T>, value: T | undefined): OptionalParser<T 
   return value === undefined ? optional(parser) : withDefault(parser, value)
 }
 
+/** One that may be given several times; absent, an empty list. */
+export function several<T>({ parser, ...flag }: Flag<T | undefined>): Flag<T[]> {
+  return { ...flag, many: true, parser: { ...parser, absent: [] } as unknown as OptionalParser<T[]> }
+}
+
 // ---- Reading the command line
 
 /**
@@ -109,6 +116,8 @@ export function parseArguments<F extends Flags>(flags: F, argv: readonly string[
     if (token.kind === 'positional') throw new UsageError(`unexpected argument "${token.value}"`)
     if (token.kind === 'option-terminator') continue
     if (token.name === 'help') helpWanted = true
+    else if (flags[token.name]?.many)
+      given[token.name] = [...((given[token.name] as unknown[]) ?? []), readToken(flags, token)]
     else given[token.name] = readToken(flags, token)
   }
   if (helpWanted) return undefined
@@ -146,7 +155,7 @@ function readToken(flags: Flags, { name, rawName, value, inlineValue }: OptionTo
 /** The page that `--help` shows. */
 export function helpPage({ name, summary, details }: CommandHelp, flags: Flags): string {
   const rows = Object.entries(flags).map(([flag, { placeholder, help, parser }]) => {
-    const isDefaultWorthTelling = parser.absent !== undefined && parser.absent !== false
+    const isDefaultWorthTelling = ![undefined, false].includes(parser.absent as never) && !Array.isArray(parser.absent)
     return [
       `--${flag}${placeholder ? ` ${placeholder}` : ''}`,
       isDefaultWorthTelling ? `${help} (default ${parser.absent})` : help,

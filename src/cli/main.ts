@@ -15,6 +15,10 @@ const commands: Readonly<Record<string, Command>> = {
   echo: { summary: 'serve what is received back to its sender (RFC 862)', load: () => import('./echo.js') },
   discard: { summary: 'serve as a sink (RFC 863)', load: () => import('./discard.js') },
   chargen: { summary: 'serve an endless text (RFC 864)', load: () => import('./chargen.js') },
+  proxy: {
+    summary: 'relay connections to servers: TLS, balancing, limits, statistics',
+    load: () => import('./proxy.js'),
+  },
   bench: { summary: 'measure sluice against node:net and C on this machine', load: () => import('./bench.js') },
   'message-bench': {
     summary: 'measure messages against zeromq.js, grpc-js and JSON over node:net',

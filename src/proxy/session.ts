@@ -38,7 +38,7 @@ export class Session {
   constructor(
     readonly client: Connection,
     readonly from: { address: string | undefined; port: number | undefined },
-    private readonly nowMs: () => number,
+    readonly nowMs: () => number,
   ) {
     this.beganMs = nowMs()
   }

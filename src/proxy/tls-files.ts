@@ -18,10 +18,11 @@ export function withFiles(input: unknown, within: string, folder: string): Recor
   const { selfSigned, sni, ...given } = input as Options
   const options: Record<string, unknown> = { ...given }
   for (const [file, option] of Object.entries(fileOptions)) {
-    if (options[file] === undefined) continue
-    if (options[option] !== undefined) throw expected(`absent beside "${within}.${file}"`, '…', `${within}.${option}`)
-    options[option] = read(options[file], `${within}.${file}`, folder)
+    const named = options[file]
     delete options[file]
+    if (named === undefined) continue
+    if (options[option] !== undefined) throw expected(`absent beside "${within}.${file}"`, '…', `${within}.${option}`)
+    options[option] = read(named, `${within}.${file}`, folder)
   }
   if (selfSigned !== undefined && selfSigned !== false)
     Object.assign(options, selfSignedBy(selfSigned, options, within))

@@ -1,0 +1,151 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { formatEndpoint } from '../errors.js'
+import { parseCertificate } from '../tls/certificate.js'
+import type { TlsContext } from '../tls/context.js'
+import type { PemOrDer } from '../tls/parsers.js'
+import { descriptorLimit } from '../upstream/descriptors.js'
+import type { Front } from './front.js'
+import type { ProxyServer } from './proxy-server.js'
+import type { ProxyCertificate, ProxyListenerStats, ProxyStats, ProxyUpstreamStats } from './stats-types.js'
+
+const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
+
+/** How a proxy stands. Asks each session for its bytes: some milliseconds with ten thousand of them. */
+export function proxyStats(proxy: ProxyServer): ProxyStats {
+  const { runtime, plan, counts, startedAt } = proxy
+  const cpu = process.cpuUsage()
+  const memory = process.memoryUsage()
+  const live = liveBytes(proxy)
+  const openFiles = descriptorLimit()
+  return {
+    version,
+    pid: process.pid,
+    startedAt: startedAt.toISOString(),
+    uptimeMs: Date.now() - startedAt.getTime(),
+    state: proxy.isRunning ? 'running' : 'draining',
+    engine: runtime.engine,
+    threads: runtime.threads,
+    cpu: { userMs: Math.round(cpu.user / 1000), systemMs: Math.round(cpu.system / 1000) },
+    memory: { rssBytes: memory.rss, heapBytes: memory.heapUsed },
+    reloads: { done: counts.reloads, failed: counts.failedReloads, lastError: proxy.lastReloadError },
+    limits: {
+      maxConnections: plan.runtime.maxConnections || undefined,
+      openFiles: openFiles === Infinity ? undefined : openFiles,
+    },
+    sockets: runtime.connectionCount,
+    listeners: [
+      ...proxy.listeners.map((front) => listenerStats(front, proxy, false, live)),
+      ...proxy.leaving.map((front) => listenerStats(front, proxy, true, live)),
+    ],
+    upstreams: [...proxy.upstreams.values()].map(({ plan: each, pool }): ProxyUpstreamStats => {
+      const { servers, ...totals } = pool.stats()
+      return {
+        name: each.name,
+        balance: each.pool.balance ?? 'roundRobin',
+        maxQueue: each.pool.maxQueue || undefined,
+        ...totals,
+        servers: servers.map((server) => {
+          const known = proxy.serverBytes.get(serverKey(each.name, server.name)) ?? [0, 0]
+          const now = live.servers.get(serverKey(each.name, server.name)) ?? [0, 0]
+          return { ...server, bytesIn: known[0] + now[0], bytesOut: known[1] + now[1] }
+        }),
+      }
+    }),
+  }
+}
+
+/** What names a server of an upstream. */
+export function serverKey(upstream: string, server: string): string {
+  return `${upstream}\0${server}`
+}
+
+interface LiveBytes {
+  fronts: Map<Front, [number, number]>
+  servers: Map<string, [number, number]>
+}
+
+function liveBytes(proxy: ProxyServer): LiveBytes {
+  const live: LiveBytes = { fronts: new Map(), servers: new Map() }
+  for (const front of [...proxy.listeners, ...proxy.leaving]) {
+    const sum: [number, number] = [0, 0]
+    live.fronts.set(front, sum)
+    for (const session of front.sessions) {
+      if (session.upstream === undefined || session.server === undefined) continue
+      const [bytesIn, bytesOut] = session.bytes
+      const key = serverKey(session.upstream, session.server)
+      const server = live.servers.get(key) ?? [0, 0]
+      live.servers.set(key, [server[0] + bytesIn, server[1] + bytesOut])
+      sum[0] += bytesIn
+      sum[1] += bytesOut
+    }
+  }
+  return live
+}
+
+function listenerStats(front: Front, proxy: ProxyServer, isGone: boolean, live: LiveBytes): ProxyListenerStats {
+  const { plan, counts, sessions, rate } = front
+  const socket = front.socketStats
+  const { maxConnections, maxConnectionsPerSecond, tls } = plan.options
+  const [bytesIn, bytesOut] = live.fronts.get(front)!
+  const { address, port, path } = front.address
+  return {
+    name: front.name,
+    address: path !== undefined ? formatEndpoint(path) : formatEndpoint(address!, port),
+    state: isGone ? 'gone' : socket.state,
+    tls: tls !== undefined,
+    limits: {
+      maxConnections: maxConnections || undefined,
+      maxConnectionsPerSecond: maxConnectionsPerSecond || undefined,
+    },
+    sessions: {
+      current: sessions.size,
+      most: counts.most,
+      total: counts.total,
+      perSecond: rate.perSecond(proxy.runtime.nowMs()),
+    },
+    bytesIn: counts.bytesIn + bytesIn,
+    bytesOut: counts.bytesOut + bytesOut,
+    accepted: socket.accepted,
+    acceptFailures: socket.acceptFailures,
+    refused: counts.refused,
+    handshakes: {
+      done: socket.handshakesDone,
+      failed: socket.handshakesFailed,
+      underWay: socket.handshakesUnderWay,
+      waiting: socket.handshakesWaiting,
+    },
+    handshakeFailures: { ...front.handshakeFailures },
+    turnedAway: { ...socket.turnedAway },
+    failures: { ...front.failures },
+    certificates: tls === undefined ? [] : certificatesOf(tls as TlsContext),
+  }
+}
+
+// Reading a certificate takes a while, and it does not change within its context.
+const known = new WeakMap<TlsContext, Omit<ProxyCertificate, 'daysLeft'>[]>()
+
+function certificatesOf(context: TlsContext): ProxyCertificate[] {
+  let list = known.get(context)
+  if (list === undefined) {
+    const { sni } = context.input as { sni?: Record<string, { cert?: unknown } | TlsContext> }
+    list = [
+      ...read(context.input.cert, '*'),
+      ...Object.entries(sni ?? {}).flatMap(([name, each]) => read((each as { cert?: unknown }).cert, name)),
+    ]
+    known.set(context, list)
+  }
+  return list.map((each) => ({
+    ...each,
+    daysLeft: Math.floor((Date.parse(each.validTo) - Date.now()) / 86_400_000),
+  }))
+}
+
+function read(value: unknown, shownFor: string): Omit<ProxyCertificate, 'daysLeft'>[] {
+  const all = value === undefined ? [] : Array.isArray(value) ? value : [value]
+  return all.map((cert) => {
+    const { subject, dnsNames, ipAddresses, validTo, fingerprint256 } = parseCertificate(cert as PemOrDer)
+    const names = [...dnsNames, ...ipAddresses]
+    return { shownFor, subject, names, validTo: validTo.toISOString(), fingerprint256 }
+  })
+}
