@@ -221,6 +221,7 @@ class EchoRun {
         sides_.erase(slot);
         engine_->release(slot);
         break;
+      case spliced: fail(__FILE__, __LINE__, "nobody has asked for that"); break;
     }
   }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/sim_random.h"
+#include "engine/sys.h"
 #include "support/net_world.h"
 #include "support/test.h"
 #include "support/world.h"
@@ -203,7 +204,70 @@ void oneSeed(uint64_t seed, Plan plan, Outcome& outcome) {
   world.until([&] { return world.network().openConnections() == 0; }, 200'000);
 }
 
+/// Fails one splice(2), or each from there on.
+struct SpliceFault {
+  int place = 0, error = 0;
+  bool forGood = false;
+  int seen = 0;
+};
+SpliceFault spliceFault;
+
+int failSplice(const char* call) {
+  if (std::string_view(call) != "splice") return 0;
+  const int place = ++spliceFault.seen;
+  return place == spliceFault.place || (spliceFault.forGood && place > spliceFault.place) ? spliceFault.error : 0;
+}
+
+struct FaultInstalled {
+  explicit FaultInstalled(const SpliceFault& fault) {
+    spliceFault = fault;
+    sys::faultHook = failSplice;
+  }
+  ~FaultInstalled() { sys::faultHook = nullptr; }
+};
+
+// Megabytes through a relay, with that failure on the way. How often splice(2) was called.
+int spliceWith(std::string_view engine, const SpliceFault& fault) {
+  setContext(std::string(engine) + ", " + std::to_string(fault.place) + ", errno " + std::to_string(fault.error));
+  NetWorld world(engine);
+  Leg a, b;
+  if (!makeLeg(world, Kind::plain, 1, false, a) || !makeLeg(world, Kind::plain, 2, true, b)) return 0;
+  const FaultInstalled installed(fault);
+  const RelayBounds bounds{.highWaterBytes = {100'000, 100'000}, .lowWaterBytes = {0, 0}};
+  CHECK(world.network().relay(a.inner.slot, b.inner.slot, bounds));
+  world.relayGo(a.inner, b.inner);
+  world.relayGo(b.inner, a.inner);
+  const std::string there = pattern(4'000'000);
+  world.write(a.outer, there);
+  world.op(OpType::end, a.outer);
+  world.write(b.outer, "back");
+  world.op(OpType::end, b.outer);
+  world.apply();
+  const auto done = [&] { return over(world, a.outer) && over(world, b.outer) && world.relayed.size() == 1; };
+  if (!world.until(done, 20'000)) return 0;
+  CHECK(world.of(b.outer).received == there);
+  CHECK(world.of(a.outer).received == "back");
+  CHECK_EQ(world.relayed.begin()->second[0], there.size());
+  CHECK_EQ(world.of(a.inner).closeCode, ErrorCode::none);
+  CHECK_EQ(world.of(b.inner).closeCode, ErrorCode::none);
+  return spliceFault.seen;
+}
+
 }  // namespace
+
+TEST("what splice(2) cannot do is received and sent instead (HP-127)") {
+  if (!sys::hasSplice) return;
+  for (const std::string_view engine : {"epoll", "poll"}) {
+    const int calls = spliceWith(engine, {});
+    CHECK(calls > 4);
+    for (int place = 1; place <= 8 && failures() == 0; ++place) {
+      // Odd calls mostly fill the pipe, even ones empty it.
+      for (const int error : {EINVAL, EAGAIN, ENOSYS}) spliceWith(engine, {place, error, error == ENOSYS});
+    }
+    // Once the system has said that there is no such call, it is not asked again.
+    if (failures() == 0) CHECK_EQ(spliceWith(engine, {1, ENOSYS, true}), 1);
+  }
+}
 
 TEST("a relay carries everything over networks that split and delay, for a thousand seeds") {
   Outcome outcome;
