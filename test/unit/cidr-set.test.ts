@@ -96,8 +96,9 @@ describe('a CidrSet', () => {
       set.replace(['11.0.0.0/8'])
       parentPort.postMessage(before)`
     const worker = new Worker(source, { eval: true, workerData: set.share() })
+    const exited = once(worker, 'exit')
     expect(await once(worker, 'message')).toEqual([true])
-    await once(worker, 'exit')
+    await exited
     expect(set.has('11.0.0.1')).toBe(true)
     expect(set.share()).toBe(set.share())
     expect(() => CidrSet.from(4_000_000_000)).toThrow('share()')

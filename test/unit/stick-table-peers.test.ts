@@ -180,7 +180,12 @@ describe('peers in a Redis that crashes', () => {
   beforeEach(needsRedis)
   it('go on when it is back, by themselves', async () => {
     await using own = await new TestRedis().start()
-    await using peers = new RedisStickTablePeers({ url: `redis+unix://${own.path}`, reconnectMs: 10 })
+    const socket = { path: own.path, tls: false as const, reconnectStrategy: () => 10 }
+    const client = createClient({ socket, disableOfflineQueue: true })
+    client.on('error', () => {})
+    await client.connect()
+    using _client = { [Symbol.dispose]: () => client.destroy() }
+    await using peers = new RedisStickTablePeers({ client })
     const [a, b] = tables(peers) as [StickTable, StickTable]
     using _a = a
     using _b = b

@@ -203,11 +203,12 @@ describe('a StickTable', () => {
     const workers = [1, 2].map(() => new Worker(source, { eval: true, workerData: table.share() }))
     await Promise.all(
       workers.map(async (worker) => {
+        const exited = once(worker, 'exit')
         const [message] = await once(worker, 'message')
         expect(message.size).toBe(1024)
         expect(table.get('held until the thread ends')?.tracking).toBeGreaterThan(0)
         worker.postMessage('enough')
-        await once(worker, 'exit')
+        await exited
       }),
     )
     expect(table.get('common')?.counters.gpc).toEqual([2000])
