@@ -42,6 +42,8 @@ export {
   request,
 } from './protocol.js'
 export type { ReconnectOptions } from './reconnect.js'
+export { relayProtocol } from './relay-protocol.js'
+export type { RelayTarget } from './relay-target.js'
 export { type DnsFunctions, type DnsResolverOptions, dnsResolver, StaticResolver } from './resolvers.js'
 export type { MessageSender } from './sender.js'
 export { MessageService, type MessageServiceStats, type MessageTypeStats } from './service.js'
