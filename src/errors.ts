@@ -186,6 +186,11 @@ export const errorTable = {
     advice: 'Thrown by `import` or `require`. The text tells how to build it: `npx node-gyp rebuild` in its folder.',
   },
 
+  ETCD_FAILED: {
+    meaning: 'etcd did not do what it was asked',
+    advice: '`cause` tells why: no member of `urls` answers, or what the one that did has refused.',
+  },
+
   // Told by messages (src/message/); docs/messages.md has their table.
   MESSAGE_CONNECTION: {
     meaning: 'the connection was lost before the message was done',

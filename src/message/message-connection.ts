@@ -8,6 +8,7 @@ import { BodyCollector, tooLarge } from './body-collector.js'
 import { codecError } from './codec.js'
 import type { ConnectionOwner } from './connection-owner.js'
 import { type MessageConnectionState, mayMoveTo } from './connection-state.js'
+import type { Endpoint } from './destination.js'
 import { errorOfWire, messageError, wireNumberOf } from './failure.js'
 import { awaitsAnswer, isAnswer, isFailureAnswer, type MessageHeader, partOfAnswer } from './header.js'
 import { decodeHello, encodeHello, type Hello } from './hello.js'
@@ -54,6 +55,10 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
   data: unknown = undefined
   /** What `activate()` was given: who the peer has proved to be. */
   identity: unknown = undefined
+  /** @internal The address of its pool that it goes to. */
+  target: Endpoint | undefined = undefined
+  /** @internal This side has begun to leave it, because its address is not used any more. */
+  isLeft = false
   /** @internal */ readonly requests: RequestTable
   /** @internal */ readonly answers: AnswerDesk
   /** @internal */ writer: MessageWriter | undefined = undefined
@@ -664,6 +669,13 @@ export class MessageConnection extends MessageSender implements OutgoingHolder, 
       this.closeIfDone()
     }
     await gone
+  }
+
+  /** @internal Finishes what has begun, however long that takes; what has not goes elsewhere. */
+  leave(): void {
+    this.isLeft = true
+    this.tellLeaving()
+    void this.close({ timeoutMs: 0 })
   }
 
   /** @internal Whether something is still under way on it. */
