@@ -6,7 +6,9 @@ import { MessageContext } from './context.js'
 import { MessageError, messageError } from './failure.js'
 import { awaitsAnswer, isAnswer, isFailureAnswer, type MessageHeader, partOfAnswer, synchronousFlag } from './header.js'
 import type { MessageConnection } from './message-connection.js'
+import type { MessageStream } from './message-stream.js'
 import { type Completion, Outgoing, type OutgoingBody } from './outgoing.js'
+import { encodeBody } from './stream-codec.js'
 
 /** Handlers of messages without answer that may run at once, per connection; then reading rests. */
 const mostRunning = 1024
@@ -74,16 +76,27 @@ export class AnswerDesk {
     return context
   }
 
-  /** Its body is there; a view that is valid until this returns. */
-  deliver(context: MessageContext, body: Uint8Array): void {
+  /** Its body is there; unless it is `owned`, a view that is valid until this returns. */
+  deliver(context: MessageContext, body: Uint8Array, owned: boolean): void {
     const { message } = context
     let value: unknown
     try {
-      value = (message.body as Codec<unknown>).decode(body)
+      value = (message.body as Codec<unknown>).decode(body, owned)
     } catch (thrown) {
       this.failed(context, codecError(thrown, `the body of ${message.name}`))
       return
     }
+    this.handle(context, value)
+  }
+
+  /** Its body comes in as a stream. */
+  deliverStream(context: MessageContext, stream: MessageStream<unknown>): void {
+    context.stream = stream
+    this.handle(context, stream)
+  }
+
+  private handle(context: MessageContext, value: unknown): void {
+    const { message } = context
     let result: unknown
     try {
       result = context.type!.handler!(value, context)
@@ -114,12 +127,14 @@ export class AnswerDesk {
   }
 
   private answer(context: MessageContext, value: unknown): void {
+    // What the handler has not read it does not want, unless it answers while it reads.
+    if (!(value instanceof Object && Symbol.asyncIterator in value)) context.stream?.cancel()
     if (!this.mayAnswer(context)) return
     const { message } = context
     let body: OutgoingBody = noBytes
     if (message.kind === 'request') {
       try {
-        body = (message.answer as Codec<unknown>).encode(value)
+        body = encodeBody(message.answer, value)
       } catch (thrown) {
         this.threw(context, codecError(thrown, `the answer to ${message.name}`))
         return
@@ -212,6 +227,7 @@ export class AnswerDesk {
   failed(context: MessageContext, error: SluiceError | MessageError): void {
     const mayAnswer = this.mayAnswer(context)
     this.forget(context)
+    context.stream?.cancel()
     if (mayAnswer) this.put(context, isFailureAnswer, failureBody(error))
   }
 

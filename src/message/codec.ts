@@ -4,17 +4,24 @@ import { expected } from '../options.js'
 
 /**
  * Turns values into bytes and back. `encode` may give a string, which is sent as UTF-8. What it gives, and what it was
- * given, must not change until the message is done. The bytes for `decode` are a view that is valid until it returns.
+ * given, must not change until the message is done. The bytes for `decode` are a view that is valid until it returns, unless
+ * they are `owned`: then they may be kept.
  */
-export interface Codec<T> {
+export interface Codec<Sent, Received = Sent> {
   /** Called when the message is sent. What it throws is the `cause` of `ERR_SLUICE_MESSAGE_CODEC`. */
-  encode(value: T): Uint8Array | string
+  encode(value: Sent): Uint8Array | string
   /** Called when the message has come in as a whole. */
-  decode(bytes: Uint8Array): T
+  decode(bytes: Uint8Array, owned: boolean): Received
 }
 
-/** The type of the values of a codec. */
-export type ValueOf<C> = C extends Codec<infer T> ? T : never
+// biome-ignore lint/suspicious/noExplicitAny: of whatever values
+export type AnyCodec = Codec<any, any>
+
+/** What is sent with a codec. */
+export type SentWith<C> = C extends Codec<infer Sent, infer _> ? Sent : never
+
+/** What is received with a codec. */
+export type ReceivedWith<C> = C extends Codec<infer _, infer Received> ? Received : never
 
 type Slicer = (this: Uint8Array, from: number, to: number) => string
 const { utf8Slice } = Buffer.prototype as unknown as { utf8Slice: Slicer }
@@ -25,7 +32,7 @@ const bytesCodec: Codec<Uint8Array> = {
     if (!(value instanceof Uint8Array)) throw new TypeError('bytes() takes a Uint8Array')
     return value
   },
-  decode: (bytes) => Buffer.from(bytes),
+  decode: (bytes, owned) => (owned ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) : Buffer.from(bytes)),
 }
 
 const utf8Codec: Codec<string> = {
@@ -48,7 +55,7 @@ const jsonCodec: Codec<unknown> = {
 const cloneCodec: Codec<unknown> = {
   encode: (value) => serialize(value),
   // Typed arrays in it would lie in the receive buffer.
-  decode: (bytes) => deserialize(Buffer.from(bytes)),
+  decode: (bytes, owned) => deserialize(owned ? bytes : Buffer.from(bytes)),
 }
 
 const emptyCodec: Codec<void> = {
@@ -87,7 +94,7 @@ export function empty(): Codec<void> {
  */
 export function checked<T, U>(codec: Codec<T>, check: (value: T) => U & T): Codec<U & T> {
   requireCodec(codec, 'codec')
-  return { encode: (value) => codec.encode(value), decode: (from) => check(codec.decode(from)) }
+  return { encode: (value) => codec.encode(value), decode: (from, owned) => check(codec.decode(from, owned)) }
 }
 
 /** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */

@@ -2,12 +2,14 @@ import type { SluiceError } from '../errors.js'
 import type { LocalType } from './connection-owner.js'
 import { idempotentFlag } from './header.js'
 import type { MessageConnection } from './message-connection.js'
+import type { MessageStream } from './message-stream.js'
 import type { Message } from './protocol.js'
 
 /** What a handler knows about the message besides its body. */
 export class MessageContext {
   /** @internal The answer, or its failure, has been given. */ isDone = false
   /** @internal */ type: LocalType | undefined = undefined
+  /** @internal */ stream: MessageStream<unknown> | undefined = undefined
   /** @internal */ partsAllowed = 0
   /** @internal */ onParts: (() => void) | undefined = undefined
   private controller: AbortController | undefined = undefined

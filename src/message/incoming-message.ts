@@ -2,10 +2,11 @@ import type { SluiceError } from '../errors.js'
 import type { CollectorSink } from './body-collector.js'
 import type { MessageContext } from './context.js'
 import type { MessageConnection } from './message-connection.js'
+import type { MessageStream, StreamSink } from './message-stream.js'
 import type { Outgoing } from './outgoing.js'
 
 /** A message that comes in pieces: a request of the peer, or the answer to one of ours. */
-export class IncomingMessage implements CollectorSink {
+export class IncomingMessage implements CollectorSink, StreamSink {
   constructor(
     private readonly connection: MessageConnection,
     private readonly slot: number,
@@ -24,8 +25,8 @@ export class IncomingMessage implements CollectorSink {
   collected(body: Uint8Array): void {
     const { connection, context, pending } = this
     connection.collected()
-    if (context !== undefined) connection.answers.deliver(context, body)
-    else if (this.isAwaited(pending!)) connection.answered(pending!, this.flags, body)
+    if (context !== undefined) connection.answers.deliver(context, body, true)
+    else if (this.isAwaited(pending!)) connection.answered(pending!, this.flags, body, true)
   }
 
   collectingFailed(error: SluiceError): void {
@@ -45,6 +46,33 @@ export class IncomingMessage implements CollectorSink {
     connection.collected()
     if (context !== undefined) connection.answers.abandoned(context)
     else if (!connection.isOver && this.isAwaited(pending!)) connection.settled(pending!, error, undefined)
+  }
+
+  // ---- As a stream
+
+  begun(stream: MessageStream<unknown>): void {
+    const { connection, context, pending } = this
+    if (context !== undefined) connection.answers.deliverStream(context, stream)
+    else if (this.isAwaited(pending!)) connection.settled(pending!, undefined, stream)
+    else stream.cancel()
+  }
+
+  failedToBegin(error: SluiceError): void {
+    const { connection, context, pending } = this
+    if (context !== undefined) connection.answers.failed(context, error)
+    else if (!connection.isOver && this.isAwaited(pending!)) connection.settled(pending!, error, undefined)
+  }
+
+  refuse(error: SluiceError): void {
+    this.connection.refuse(this.slot, this.round, error)
+  }
+
+  aborted(): void {
+    if (this.context !== undefined) this.connection.answers.abandoned(this.context)
+  }
+
+  over(): void {
+    this.connection.collected()
   }
 
   // It may have been canceled since.

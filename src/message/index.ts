@@ -1,16 +1,31 @@
 // What users import as `sluice/messages`.
 
-export { bytes, type Codec, checked, clone, empty, json, utf8, type ValueOf } from './codec.js'
+export {
+  type AnyCodec,
+  bytes,
+  type Codec,
+  checked,
+  clone,
+  empty,
+  json,
+  type ReceivedWith,
+  type SentWith,
+  utf8,
+} from './codec.js'
+export type { CompressionEngine } from './compression.js'
 export type { MessageConnectionState } from './connection-state.js'
 export type { MessageContext } from './context.js'
 export type { Destination, Endpoint } from './destination.js'
 export { MessageError, messageErrorAliases } from './failure.js'
+export type { StreamSource } from './iterable-source.js'
 export type { MessageConnection } from './message-connection.js'
 export type { MessageOptions, Undelivered } from './message-options.js'
+export type { MessageStream } from './message-stream.js'
 export type { MessagePool, PoolStats } from './pool.js'
 export type { PoolOptions } from './pool-options.js'
 export {
   type AnswerOf,
+  type AnyMessageType,
   type BodyOf,
   defineProtocol,
   type HandlerOf,
@@ -30,7 +45,8 @@ export type { ReconnectOptions } from './reconnect.js'
 export type { EndpointLike, NameResolver } from './resolver.js'
 export { type CallbackResolverOptions, callbackResolver } from './resolver-callback.js'
 export { type DnsResolverOptions, dnsResolver } from './resolver-dns.js'
-export { type StaticResolver, staticResolver } from './resolver-static.js'
+export { StaticResolver } from './resolver-static.js'
 export type { MessageSender } from './sender.js'
 export { MessageService, type MessageServiceStats, type MessageTypeStats } from './service.js'
 export type { MessageEvents, MessageListenOptions, MessageServiceOptions, StartState } from './service-options.js'
+export { type StreamToSend, stream } from './stream-codec.js'

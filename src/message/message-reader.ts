@@ -1,3 +1,4 @@
+import type { SluiceError } from '../errors.js'
 import {
   commandCancelRequest,
   commandContinue,
@@ -17,8 +18,8 @@ export interface IncomingBody {
   chunk(bytes: Uint8Array, from: number, to: number): void
   /** All of it is there. */
   end(): void
-  /** The sender has given it up. */
-  abort(): void
+  /** The sender has given it up or, with an error, is gone. */
+  abort(error?: SluiceError): void
 }
 
 /** What becomes of messages. */
@@ -141,11 +142,11 @@ export class MessageReader {
     body?.end()
   }
 
-  private giveUp(slot: Slot): void {
+  private giveUp(slot: Slot, error?: SluiceError): void {
     const { body } = slot
     slot.isTaken = false
     slot.body = undefined
-    body?.abort()
+    body?.abort(error)
   }
 
   private control(command: number, bytes: Uint8Array, to: number): void {
@@ -201,10 +202,10 @@ export class MessageReader {
   }
 
   /** The connection is gone: nothing more comes. */
-  end(): void {
+  end(error: SluiceError): void {
     this.over = true
     for (const slot of this.slots) {
-      if (slot?.isTaken) this.giveUp(slot)
+      if (slot?.isTaken) this.giveUp(slot, error)
     }
   }
 

@@ -10,6 +10,7 @@ import {
   maxChunkBytes,
 } from './commands.js'
 import { compactLength, putCompact } from './compact.js'
+import { messageError } from './failure.js'
 import { headerLength, isAnswer, maxHeaderBytes, putHeader, putU32, synchronousFlag } from './header.js'
 import { MessageQueue } from './message-queue.js'
 import type { BodySource, Outgoing } from './outgoing.js'
@@ -303,8 +304,9 @@ export class MessageWriter {
     const { packet } = this
     const overhead = chunkOverheadBytes + (isBegun ? 0 : maxHeaderBytes)
     const bytes = packet.reserve(Math.min(overhead + lentFromBytes / 4, packet.payloadBytes))
-    const room = Math.min(outgoing.creditBytes, packet.room - overhead, maxChunkBytes - maxHeaderBytes)
-    const piece = source.read(room)
+    const lentRoom = maxPayloadBytes - (packet.at - packetHeaderBytes) - overhead
+    const copiedRoom = Math.min(packet.room - overhead, maxChunkBytes - maxHeaderBytes)
+    const piece = source.read(Math.min(outgoing.creditBytes, packet.takesLent ? lentRoom - maxHeaderBytes : copiedRoom))
     if (source.failure !== undefined) {
       this.giveUp(outgoing)
       this.port.bodyFailed(outgoing)
@@ -318,9 +320,14 @@ export class MessageWriter {
     const length = piece?.length ?? 0
     const isLast = piece === null
     this.putChunkHead(outgoing, bytes, isBegun, isLast, length)
+    this.account(outgoing, length)
+    if (length > copiedRoom || (length >= lentFromBytes && packet.takesLent)) {
+      packet.flushWith(piece!, nothing)
+      this.tellPacked()
+      return
+    }
     if (length > 0) bytes.set(piece!, packet.at)
     packet.at += length
-    this.account(outgoing, length)
     if (isLast) {
       this.finish(outgoing)
       this.packed.push(outgoing)
@@ -394,6 +401,8 @@ export class MessageWriter {
       bytes[this.packet.at++] = slot
     }
     this.release(outgoing)
+    // Others are told by their end.
+    if (outgoing.state === 'done') outgoing.cancelBody(messageError('MESSAGE_CANCELED'))
     return isBegun
   }
 
@@ -467,7 +476,8 @@ export class MessageWriter {
     const begun: Outgoing[] = [...this.lentOut, ...this.packed.filter(({ packet }) => packet !== current)]
     for (const outgoing of this.slots) {
       if (outgoing === undefined) continue
-      if (outgoing.packet < 0 || outgoing.packet === current) unsent.push(outgoing)
+      if (outgoing.state === 'done') outgoing.cancelBody(messageError('MESSAGE_CONNECTION'))
+      else if (outgoing.packet < 0 || outgoing.packet === current) unsent.push(outgoing)
       else begun.push(outgoing)
     }
     this.packed = []

@@ -114,22 +114,37 @@ export class Outgoing extends MessageHeader {
     return typeof this.body === 'object' && !(this.body instanceof Uint8Array)
   }
 
+  /** The rest of a stream is not wanted. */
+  cancelBody(error: SluiceError): void {
+    const { body } = this
+    if (typeof body === 'object' && !(body instanceof Uint8Array)) body.cancel(error)
+  }
+
   /** Whether it may be sent again although the peer may have it. Source: SF-26, D13. */
   get isRepeatable(): boolean {
     return (this.flags & idempotentFlag) !== 0 && !this.isStream
   }
 
-  /** Ends it, and tells. What comes later than the first end has no effect. */
-  complete(error: SluiceError | undefined, answer: unknown): void {
+  /**
+   * Ends it, and tells. What comes later than the first end has no effect. A stream that is answered before all of it has
+   * been sent goes on being sent: `keepsBody`.
+   */
+  complete(error: SluiceError | undefined, answer: unknown, keepsBody = false): void {
     if (this.state === 'done') return
     this.state = 'done'
     this.unwatch?.()
     this.unwatch = undefined
     this.deadlines?.remove(this)
+    const { completion } = this
+    if (keepsBody) {
+      this.completion = undefined
+      this.onEnd?.ended(this, error)
+      completion?.completed(this, error, answer)
+      return
+    }
     this.holder = undefined
-    const { completion, body } = this
     this.completion = undefined
-    if (error !== undefined && typeof body === 'object' && !(body instanceof Uint8Array)) body.cancel(error)
+    if (error !== undefined) this.cancelBody(error)
     this.body = ''
     this.onEnd?.ended(this, error)
     completion?.completed(this, error, answer)

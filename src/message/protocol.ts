@@ -1,40 +1,40 @@
 import { expected, integer, string } from '../options.js'
-import { type Codec, requireCodec } from './codec.js'
+import { type AnyCodec, type ReceivedWith, requireCodec, type SentWith } from './codec.js'
+import { StreamCodec } from './stream-codec.js'
 
 /** How a message is answered: not, once, or in parts. */
 export type MessageKind = 'oneWay' | 'request' | 'parts'
 
 /** A message without an answer. */
-export interface OneWayType<Body = unknown> {
+export interface OneWayType<Body extends AnyCodec = AnyCodec> {
   /** How it is answered. */
   readonly kind: 'oneWay'
   /** Of its body. */
-  readonly body: Codec<Body>
+  readonly body: Body
 }
 
 /** A message with one answer. */
-export interface RequestType<Body = unknown, Answer = unknown> {
+export interface RequestType<Body extends AnyCodec = AnyCodec, Answer extends AnyCodec = AnyCodec> {
   /** How it is answered. */
   readonly kind: 'request'
   /** Of its body. */
-  readonly body: Codec<Body>
+  readonly body: Body
   /** Of the body of its answer. */
-  readonly answer: Codec<Answer>
+  readonly answer: Answer
 }
 
 /** A message that is answered in parts, any number of them. */
-export interface PartsType<Body = unknown, Part = unknown> {
+export interface PartsType<Body extends AnyCodec = AnyCodec, Part extends AnyCodec = AnyCodec> {
   /** How it is answered. */
   readonly kind: 'parts'
   /** Of its body. */
-  readonly body: Codec<Body>
+  readonly body: Body
   /** Of the body of each part. */
-  readonly answer: Codec<Part>
+  readonly answer: Part
 }
 
 /** What a protocol is made of. */
-// biome-ignore lint/suspicious/noExplicitAny: of whatever values
-export type AnyMessageType = OneWayType<any> | RequestType<any, any> | PartsType<any, any>
+export type AnyMessageType = OneWayType | RequestType | PartsType
 
 /** One message of a protocol: what `send()` and `request()` are told, as `protocol.messages.name`. */
 export type Message<T extends AnyMessageType = AnyMessageType> = T & {
@@ -67,22 +67,26 @@ export interface ProtocolDefinition<M> {
 }
 
 /** A message that is not answered. */
-export function oneWay<Body>(body: Codec<Body>): OneWayType<Body> {
+export function oneWay<Body extends AnyCodec>(body: Body): OneWayType<Body> {
   requireCodec(body, 'body')
   return { kind: 'oneWay', body }
 }
 
 /** A message with one answer, which is what its handler gives back. */
-export function request<Body, Answer>(body: Codec<Body>, answer: Codec<Answer>): RequestType<Body, Answer> {
+export function request<Body extends AnyCodec, Answer extends AnyCodec>(
+  body: Body,
+  answer: Answer,
+): RequestType<Body, Answer> {
   requireCodec(body, 'body')
   requireCodec(answer, 'answer')
   return { kind: 'request', body, answer }
 }
 
 /** A message whose handler is an async generator, or gives back what can be iterated: each step is a part. Source: SF-19. */
-export function parts<Body, Part>(body: Codec<Body>, part: Codec<Part>): PartsType<Body, Part> {
+export function parts<Body extends AnyCodec, Part extends AnyCodec>(body: Body, part: Part): PartsType<Body, Part> {
   requireCodec(body, 'body')
   requireCodec(part, 'part')
+  if (part instanceof StreamCodec) throw expected('no stream: it has parts of its own', part, 'part')
   return { kind: 'parts', body, answer: part }
 }
 
@@ -119,15 +123,15 @@ export type HandlersOf<P extends Protocol, Context> = {
 /** The handler of one type: of its body, and the context; the answer is what it gives back. */
 export type HandlerOf<T, Context> =
   T extends OneWayType<infer Body>
-    ? (body: Body, context: Context) => void | Promise<void>
+    ? (body: ReceivedWith<Body>, context: Context) => void | Promise<void>
     : T extends RequestType<infer Body, infer Answer>
-      ? (body: Body, context: Context) => Answer | Promise<Answer>
+      ? (body: ReceivedWith<Body>, context: Context) => SentWith<Answer> | Promise<SentWith<Answer>>
       : T extends PartsType<infer Body, infer Part>
-        ? (body: Body, context: Context) => AsyncIterable<Part> | Iterable<Part>
+        ? (body: ReceivedWith<Body>, context: Context) => AsyncIterable<SentWith<Part>> | Iterable<SentWith<Part>>
         : never
 
-/** What the body of a message is. */
-export type BodyOf<T> = T extends { readonly body: Codec<infer Body> } ? Body : never
+/** What is sent as the body of a message. */
+export type BodyOf<T> = T extends { readonly body: infer Body } ? SentWith<Body> : never
 
-/** What the answer to a message is, or a part of it. */
-export type AnswerOf<T> = T extends { readonly answer: Codec<infer Answer> } ? Answer : never
+/** What is received as the answer to a message, or as a part of it. */
+export type AnswerOf<T> = T extends { readonly answer: infer Answer } ? ReceivedWith<Answer> : never

@@ -1,6 +1,6 @@
 import { promises as dns } from 'node:dns'
 import { isIP } from 'node:net'
-import { expected, fn, milliseconds, optional, type Parser, parse, type Shape } from '../options.js'
+import { expected, fn, integer, milliseconds, optional, type Parser, parse, type Shape } from '../options.js'
 import { type Endpoint, parseDestination } from './destination.js'
 import { type NameResolver, unknownName } from './resolver.js'
 import { type FoundEndpoints, RefreshingResolver } from './resolver-refresh.js'
@@ -9,6 +9,8 @@ import { type FoundEndpoints, RefreshingResolver } from './resolver-refresh.js'
 export interface DnsResolverOptions {
   /** Servers to ask, as `'10.0.0.2'` or `'10.0.0.2:5353'`. Default: those of the system. */
   servers?: readonly string[]
+  /** Port of names that have addresses, no port of their own, and no SRV records. Without it such are not found. */
+  port?: number
   /** Bounds on how long answers are taken for true, whatever their TTL. Defaults 1 000 and 300 000. */
   minRefreshMs?: number
   maxRefreshMs?: number
@@ -33,6 +35,7 @@ const serversParser: Parser<readonly string[]> = {
 
 const options = {
   servers: optional(serversParser),
+  port: optional(integer({ min: 1, max: 65_535 })),
   minRefreshMs: milliseconds({ min: 1, default: 1000 }),
   maxRefreshMs: milliseconds({ min: 1, default: 300_000 }),
   timeoutMs: milliseconds({ min: 1, default: 2000 }),
@@ -52,6 +55,7 @@ class DnsQuestions {
   constructor(
     servers: readonly string[] | undefined,
     timeoutMs: number,
+    private readonly port: number | undefined,
     private readonly clamp: (ttlSeconds: number) => number,
     private readonly random: () => number,
   ) {
@@ -60,10 +64,13 @@ class DnsQuestions {
   }
 
   async find(name: string): Promise<FoundEndpoints> {
-    if (name.startsWith('_')) return this.service(name)
-    const { host, port } = parseDestination(name) ?? {}
-    if (host === undefined || port === undefined)
-      throw unknownName(name, "DNS is asked for 'host:port' and '_service._tcp.domain'")
+    const { host = name, port } = parseDestination(name) ?? {}
+    if (port !== undefined) return this.at(host, port)
+    if (name.startsWith('_') || this.port === undefined) return this.service(name)
+    return this.service(name).catch(() => this.at(host, this.port!))
+  }
+
+  private async at(host: string, port: number): Promise<FoundEndpoints> {
     if (isIP(host) > 0) return { endpoints: [{ address: host, port }], validMs: 0 }
     const { addresses, ttlSeconds } = await this.host(host)
     return { endpoints: addresses.map((address) => ({ address, port })), validMs: this.clamp(ttlSeconds) }
@@ -114,10 +121,7 @@ class DnsQuestions {
 }
 
 /** Lower priorities first; among equals by chance, those of more weight more often in front. Source: RFC 2782. */
-export function inOrder<R extends { priority: number; weight: number }>(
-  records: readonly R[],
-  random: () => number,
-): R[] {
+function inOrder<R extends { priority: number; weight: number }>(records: readonly R[], random: () => number): R[] {
   const rest = [...records].sort((a, b) => a.priority - b.priority || a.weight - b.weight)
   const ordered: R[] = []
   while (rest.length > 0) {
@@ -134,15 +138,15 @@ export function inOrder<R extends { priority: number; weight: number }>(
 }
 
 /**
- * Names by DNS: `'host:port'` by A and AAAA records, `'_service._tcp.domain'` by SRV records and the addresses of their
- * hosts. Asked again when the TTL is over. Goes to DNS alone, not to the file of hosts.
+ * Names by DNS: `'host:port'` by A and AAAA records, others, as `'_service._tcp.domain'`, by SRV records and the addresses
+ * of their hosts, or, with `port`, their own. Asked again when the TTL is over. Goes to DNS alone, not to the file of hosts.
  *
  * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
  */
 export function dnsResolver(given: DnsResolverOptions = {}): NameResolver {
-  const { servers, minRefreshMs, maxRefreshMs, timeoutMs, retryMs, random = Math.random } = parse(options, given)
+  const { servers, port, minRefreshMs, maxRefreshMs, timeoutMs, retryMs, random = Math.random } = parse(options, given)
   if (maxRefreshMs < minRefreshMs) throw expected('at least "minRefreshMs"', maxRefreshMs, 'maxRefreshMs')
   const clamp = (ttlSeconds: number) => Math.min(maxRefreshMs, Math.max(minRefreshMs, ttlSeconds * 1000))
-  const questions = new DnsQuestions(servers, timeoutMs, clamp, random)
+  const questions = new DnsQuestions(servers, timeoutMs, port, clamp, random)
   return new RefreshingResolver((name) => questions.find(name), retryMs)
 }

@@ -1,16 +1,19 @@
 import { expected } from '../options.js'
 import type { Endpoint } from './destination.js'
-import { areSame, type EndpointLike, endpointsOf, type NameResolver, unknownName } from './resolver.js'
+import { areSame, type EndpointLike, endpointOf, endpointsOf, type NameResolver, unknownName } from './resolver.js'
 
-/** A list of names that is kept by hand; comes from {@link staticResolver}. */
+/** One place, or a list of them. */
+type OneOrMore = EndpointLike | readonly EndpointLike[]
+
+/** Names with their places, kept by hand: `new StaticResolver({ orders: ['10.0.0.1:7000', '10.0.0.2:7000'] })`. */
 export class StaticResolver implements NameResolver {
   private readonly lists = new Map<string, readonly Endpoint[]>()
   private readonly watchers = new Map<string, Set<(endpoints: readonly Endpoint[]) => void>>()
 
-  /** @internal */
-  constructor(names: Readonly<Record<string, readonly EndpointLike[]>>) {
+  /** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
+  constructor(names: Readonly<Record<string, OneOrMore>>) {
     if (typeof names !== 'object' || names === null) throw expected('an object of lists, by names', names, 'names')
-    for (const [name, endpoints] of Object.entries(names)) this.lists.set(name, endpointsOf(endpoints, `names.${name}`))
+    for (const [name, given] of Object.entries(names)) this.lists.set(name, listOf(given, `names.${name}`))
   }
 
   /**
@@ -18,8 +21,8 @@ export class StaticResolver implements NameResolver {
    *
    * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
    */
-  set(name: string, endpoints: readonly EndpointLike[]): void {
-    const list = endpointsOf(endpoints, 'endpoints')
+  set(name: string, endpoints: OneOrMore): void {
+    const list = listOf(endpoints, 'endpoints')
     const before = this.lists.get(name)
     this.lists.set(name, list)
     if (before !== undefined && areSame(before, list)) return
@@ -44,11 +47,6 @@ export class StaticResolver implements NameResolver {
   }
 }
 
-/**
- * Names by a list: `staticResolver({ orders: ['10.0.0.1:7000', '10.0.0.2:7000'] })`.
- *
- * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
- */
-export function staticResolver(names: Readonly<Record<string, readonly EndpointLike[]>>): StaticResolver {
-  return new StaticResolver(names)
+function listOf(given: OneOrMore, option: string): readonly Endpoint[] {
+  return Array.isArray(given) ? endpointsOf(given, option) : [endpointOf(given as EndpointLike, option)]
 }

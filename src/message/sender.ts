@@ -4,9 +4,10 @@ import { codecError } from './codec.js'
 import { messageError } from './failure.js'
 import { awaitsAnswer, idempotentFlag, synchronousFlag } from './header.js'
 import { checkMessageOptions, levelOf, type MessageOptions, traceBytesOf } from './message-options.js'
-import { type Completion, Outgoing } from './outgoing.js'
+import { type Completion, Outgoing, type OutgoingBody } from './outgoing.js'
 import { PartQueue } from './part-queue.js'
 import type { AnswerOf, BodyOf, Message, OneWayType, PartsType, RequestType } from './protocol.js'
+import { encodeBody } from './stream-codec.js'
 
 /** What a sender needs of its service. */
 export interface SenderOwner {
@@ -51,7 +52,7 @@ export abstract class MessageSender {
     return new Promise((resolve, reject) => {
       requireKind(message, 'request', 'request')
       const completion = new PromiseCompletion(resolve as (answer: unknown) => void, reject)
-      this.start(message, body, awaitsAnswer, options, completion)
+      this.dispatch(message, body, awaitsAnswer, options, completion)
     })
   }
 
@@ -63,7 +64,7 @@ export abstract class MessageSender {
     return new Promise((resolve, reject) => {
       requireKind(message, 'oneWay', 'send')
       const completion = new PromiseCompletion(resolve as (answer: unknown) => void, reject)
-      this.start(message, body, options?.idempotent ? awaitsAnswer : 0, options, completion)
+      this.dispatch(message, body, options?.idempotent ? awaitsAnswer : 0, options, completion)
     })
   }
 
@@ -75,7 +76,7 @@ export abstract class MessageSender {
    */
   post<T extends Message<OneWayType>>(message: T, body: BodyOf<T>, options?: MessageOptions): boolean {
     requireKind(message, 'oneWay', 'post')
-    this.start(message, body, options?.idempotent ? awaitsAnswer : 0, options, this.unheard)
+    this.dispatch(message, body, options?.idempotent ? awaitsAnswer : 0, options, this.unheard)
     return this.hasCapacity
   }
 
@@ -90,7 +91,9 @@ export abstract class MessageSender {
   ): AsyncIterableIterator<AnswerOf<T>> {
     requireKind(message, 'parts', 'parts')
     const queue = new PartQueue<AnswerOf<T>>()
-    const outgoing = this.start(message, body, awaitsAnswer, options, queue, (part) => queue.push(part as AnswerOf<T>))
+    const outgoing = this.dispatch(message, body, awaitsAnswer, options, queue, (part) =>
+      queue.push(part as AnswerOf<T>),
+    )
     queue.withdraw = (error) => withdraw(outgoing, error)
     queue.allow = (parts) => outgoing.holder?.allowParts(outgoing, parts)
     return queue
@@ -102,7 +105,7 @@ export abstract class MessageSender {
     },
   }
 
-  private start(
+  private dispatch(
     message: Message,
     value: unknown,
     flags: number,
@@ -113,9 +116,9 @@ export abstract class MessageSender {
     const owner = this.senderOwner
     if (options !== undefined) checkMessageOptions(options)
     owner.requireKnown(message)
-    let body: string | Uint8Array
+    let body: OutgoingBody
     try {
-      body = message.body.encode(value)
+      body = encodeBody(message.body, value)
     } catch (thrown) {
       throw codecError(thrown, `the body of ${message.name}`)
     }

@@ -13,6 +13,7 @@ import {
 import { Runtime } from '../runtime.js'
 import type { TlsContext } from '../tls/context.js'
 import type { TlsClientOptions, TlsServerOptions } from '../tls/options.js'
+import { type CompressionEngine, compressionParser } from './compression.js'
 import type { MessageContext } from './context.js'
 import type { MessageConnection } from './message-connection.js'
 import type { Undelivered } from './message-options.js'
@@ -70,6 +71,9 @@ export interface MessageServiceOptions {
   maxIncomingMessages?: number
   /** Bytes of each body that a peer may send before we have taken them. Default 1 048 576. */
   windowBytes?: number
+  /** Compresses packets, where the peer does too: engines in the order of preference for what comes in. Packets of more
+   *  than 1024 bytes that get smaller by 32 or more. Default: none. Source: SF-20. */
+  compression?: readonly CompressionEngine[]
   /** Accepted connections that may be active at once. Default 0: no limit. Source: SF-47. */
   maxConnections?: number
   /** Pools at once. Default 10 240. Source: SF-35. */
@@ -158,6 +162,7 @@ export const serviceOptions = {
   maxRequests: integer({ min: 1, max: 65_536, default: 1024 }),
   maxIncomingMessages: integer({ min: 1, max: 1024, default: 192 }),
   windowBytes: bytes(4096, 1_048_576),
+  compression: compressionParser,
   maxConnections: integer({ min: 0, max: 1 << 30, default: 0 }),
   maxPools: integer({ min: 1, max: 1 << 20, default: 10_240 }),
   keepAliveMs: milliseconds({ default: 5000 }),

@@ -8,6 +8,7 @@ import { expected, type Parsed, parse } from '../options.js'
 import type { Runtime } from '../runtime.js'
 import type { TlsContext } from '../tls/context.js'
 import type { StartTlsOptions } from '../tls/options.js'
+import { agreeOn } from './compression.js'
 import type { AnyHandler, ConnectionOwner, LocalType } from './connection-owner.js'
 import type { MessageContext } from './context.js'
 import { type DeadlineClock, Deadlines } from './deadlines.js'
@@ -111,7 +112,7 @@ export class MessageService implements AsyncDisposable {
       protocols: this.options.protocols.map(({ name, version, messages }) => {
         return { name, version, types: Object.keys(messages) }
       }),
-      compression: [],
+      compression: this.options.compression,
       pool: '',
     }
     this.deadlines = new Deadlines(this.clock, (outgoing) => withdraw(outgoing, messageError('MESSAGE_TIMEOUT')))
@@ -208,11 +209,12 @@ export class MessageService implements AsyncDisposable {
     side: Side,
     isClient: boolean,
   ): MessageConnection {
-    const connection = new MessageConnection(owner, transport as Connection, isClient, side.start === 'raw')
+    const connection = new MessageConnection(owner, transport as Connection, isClient)
     transport.data = connection
     connection.target = side.target
     this.open.add(connection)
     this.sides.set(connection, side)
+    connection.start(side.start === 'raw')
     this.options.events?.connectionStart?.(connection)
     side.pool?.connected(connection)
     if (side.start === 'raw') this.prepare(connection, side)
@@ -378,7 +380,7 @@ export class MessageService implements AsyncDisposable {
       closeTimeoutMs: 5000,
       numbersFor: (hello) => this.numbersFor(hello),
       unknownType: (message, hello) => unknownType(message, hello),
-      compressionFor: () => ({ compressor: undefined, decompress: undefined }),
+      compressionFor: (hello) => agreeOn(options.compression, hello.compression),
       tlsOf: (connection) => this.sides.get(connection)?.startTls,
       greeted: (connection) => this.greeted(connection),
       admit: (connection) => this.admit(connection),

@@ -7,7 +7,7 @@ import {
   type Endpoint,
   MessageService,
   type NameResolver,
-  staticResolver,
+  StaticResolver,
 } from 'sluice/messages'
 import { describe, expect, it } from 'vitest'
 import { TestDns } from '../support/dns.js'
@@ -21,7 +21,7 @@ describe.each(modes())('a pool with a resolver on $name', (mode) => {
   it('spreads its connections over the places, and fails over to another one', async () => {
     await using runtime = mode.start()
     const places = await Promise.all(['a', 'b', 'c'].map((name) => Place.start(runtime, name)))
-    const resolver = staticResolver({ fleet: places.map(({ endpoint }) => endpoint) })
+    const resolver = new StaticResolver({ fleet: places.map(({ endpoint }) => endpoint) })
     const client = new MessageService({ protocols: [fleet], runtime, resolver })
     const pool = client.pool('fleet', { ...fast, maxConnections: 3, persistentConnections: 3 })
     await pool.request(who, undefined)
@@ -43,7 +43,7 @@ describe.each(modes())('a pool with a resolver on $name', (mode) => {
     const starts: string[] = []
     const client = new MessageService({
       ...{ protocols: [fleet], runtime },
-      resolver: staticResolver({ fleet: [gone!.endpoint, place!.endpoint] }),
+      resolver: new StaticResolver({ fleet: [gone!.endpoint, place!.endpoint] }),
       events: { connectionStart: () => void starts.push('start') },
     })
     const pool = client.pool('fleet', fast)
@@ -54,7 +54,7 @@ describe.each(modes())('a pool with a resolver on $name', (mode) => {
   it('follows the list: new places are used at once, gone ones finish what they have begun', async () => {
     await using runtime = mode.start()
     const [a, b] = await Promise.all(['a', 'b'].map((name) => Place.start(runtime, name)))
-    const resolver = staticResolver({ fleet: [a!.endpoint] })
+    const resolver = new StaticResolver({ fleet: [a!.endpoint] })
     const client = new MessageService({ protocols: [fleet], runtime, resolver })
     const pool = client.pool('fleet', { ...fast, maxConnections: 2, persistentConnections: 1 })
     const slow = pool.request(held, undefined)
@@ -72,7 +72,7 @@ describe.each(modes())('a pool with a resolver on $name', (mode) => {
   it('moves connections to a place that is new, as many as are its part', async () => {
     await using runtime = mode.start()
     const [a, b] = await Promise.all(['a', 'b'].map((name) => Place.start(runtime, name)))
-    const resolver = staticResolver({ fleet: [a!.endpoint] })
+    const resolver = new StaticResolver({ fleet: [a!.endpoint] })
     const client = new MessageService({ protocols: [fleet], runtime, resolver })
     const pool = client.pool('fleet', { ...fast, maxConnections: 4, persistentConnections: 4 })
     await pool.request(who, undefined)
@@ -85,7 +85,7 @@ describe.each(modes())('a pool with a resolver on $name', (mode) => {
   it('waits while the list is empty, and keeps what it has when it becomes so', async () => {
     await using runtime = mode.start()
     const place = await Place.start(runtime, 'a')
-    const resolver = staticResolver({ fleet: [] })
+    const resolver = new StaticResolver({ fleet: [] })
     const client = new MessageService({ protocols: [fleet], runtime, resolver })
     // Hours: only the news can end the wait.
     const pool = client.pool('fleet', { reconnect: { baseMs: 80_000_000, steps: 1 } })
@@ -130,22 +130,22 @@ describe.each(modes())('a pool with a resolver on $name', (mode) => {
 
 describe('a list of names', () => {
   it('refuses what is no endpoint, and names that it does not have', async () => {
-    expect(() => staticResolver({ fleet: ['nowhere'] })).toThrow('option "names.fleet[0]" must be \'address:port\'')
-    expect(() => staticResolver({ fleet: [{ address: '::1', port: 0 }] })).toThrow('from 1 to 65535, not 0')
-    expect(() => staticResolver({ fleet: [{ port: 1 } as Endpoint] })).toThrow('names.fleet[0]')
-    await expect(staticResolver({ some: [] }).resolve('other')).rejects.toMatchObject({
+    expect(() => new StaticResolver({ fleet: ['nowhere'] })).toThrow('option "names.fleet[0]" must be \'address:port\'')
+    expect(() => new StaticResolver({ fleet: [{ address: '::1', port: 0 }] })).toThrow('from 1 to 65535, not 0')
+    expect(() => new StaticResolver({ fleet: [{ port: 1 } as Endpoint] })).toThrow('names.fleet[0]')
+    await expect(new StaticResolver({ some: [] }).resolve('other')).rejects.toMatchObject({
       code: 'ERR_SLUICE_NAME_NOT_RESOLVED',
     })
   })
 
   it('tells of changes only, and until it is told to stop', () => {
-    const resolver = staticResolver({ fleet: ['1.2.3.4:5', '/run/socket'] })
+    const resolver = new StaticResolver({ fleet: ['1.2.3.4:5', '/run/socket'] })
     const told: unknown[] = []
     const stop = resolver.watch('fleet', (list) => told.push(list))
     resolver.set('fleet', ['1.2.3.4:5', { path: '/run/socket' }])
     resolver.set('other', ['1.2.3.4:5'])
     expect(told).toEqual([])
-    resolver.set('fleet', ['[::1]:6'])
+    resolver.set('fleet', '[::1]:6')
     stop()
     resolver.set('fleet', [])
     expect(told).toEqual([[{ address: '::1', port: 6 }]])
@@ -226,6 +226,37 @@ describe('DNS', () => {
       { address: '127.0.0.1', port: 7001 },
       { address: '127.0.0.2', port: 7002 },
     ])
+  })
+
+  it('gives names that have no port of their own by SRV, or by their addresses with the one given', async () => {
+    await using dns = await TestDns.start()
+    const srv = { priority: 1, weight: 0, port: 7001, host: 'a.test' }
+    dns.records = [
+      { name: 'both.test', type: 'SRV', ttl: 60, data: srv },
+      { name: 'both.test', type: 'A', ttl: 60, data: '127.0.0.9' },
+      { name: 'a.test', type: 'A', ttl: 60, data: '127.0.0.1' },
+    ]
+    const resolver = dnsResolver({ servers: [dns.address], port: 7 })
+    expect(await resolver.resolve('both.test', never)).toEqual([{ address: '127.0.0.1', port: 7001 }])
+    expect(await resolver.resolve('a.test', never)).toEqual([{ address: '127.0.0.1', port: 7 }])
+    await expect(dnsResolver({ servers: [dns.address] }).resolve('a.test', never)).rejects.toMatchObject({
+      ...{ code: 'ERR_SLUICE_NAME_NOT_RESOLVED', address: 'a.test' },
+    })
+  })
+
+  it('draws those of one priority by their weight', async () => {
+    await using dns = await TestDns.start()
+    const srv = (host: string, priority: number, weight: number, port: number) =>
+      ({ name: '_m._tcp.x', type: 'SRV', ttl: 60, data: { priority, weight, port, host } }) as const
+    dns.records = [srv('b.x', 20, 5, 2), srv('a.x', 10, 1, 1), srv('c.x', 10, 99, 3)]
+    for (const [at, name] of ['a.x', 'b.x', 'c.x'].entries())
+      dns.records.push({ name, type: 'A', ttl: 60, data: `10.0.0.${at}` })
+    const order = async (random: number) => {
+      const resolver = dnsResolver({ servers: [dns.address], random: () => random })
+      return (await resolver.resolve('_m._tcp.x', never)).map(({ port }) => port)
+    }
+    expect(await order(0.5)).toEqual([3, 1, 2])
+    expect(await order(0)).toEqual([1, 3, 2])
   })
 
   it('says which name there is not, and keeps the list when a refresh fails', async () => {

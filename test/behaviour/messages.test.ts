@@ -1,5 +1,5 @@
 // Messages between two services, over every engine, in the clear and over TLS.
-import type { Listener, Runtime, SluiceError, TlsClientOptions, TlsServerOptions } from 'sluice'
+import type { Listener, Runtime, SluiceError } from 'sluice'
 import {
   bytes,
   checked,
@@ -16,13 +16,14 @@ import {
   type Protocol,
   parts,
   request,
+  stream,
   utf8,
 } from 'sluice/messages'
 import { describe, expect, it } from 'vitest'
 import { serving, trusting } from '../support/identities.js'
 import { type Mode, modes } from '../support/modes.js'
-import { eventually, portOf } from '../support/pair.js'
-import { pattern } from '../support/record.js'
+import { eventually, nextTurn, portOf } from '../support/pair.js'
+import { hashOf, pattern } from '../support/record.js'
 
 const protocol = defineProtocol({
   name: 'test',
@@ -34,6 +35,9 @@ const protocol = defineProtocol({
     count: parts(json<number>(), json<number>()),
     copy: request(clone<Map<string, Date>>(), clone<Map<string, Date>>()),
     fail: request(utf8(), utf8()),
+    upload: request(stream(json<{ name: string }>()), json<{ name: string; hash: string; sizeBytes: number }>()),
+    generate: request(json<{ count: number; sizeBytes: number }>(), stream()),
+    mirror: request(stream(), stream()),
     strict: request(
       checked(json<{ n: number }>(), (value) => {
         if (typeof value.n !== 'number') throw new TypeError('n is no number')
@@ -43,7 +47,14 @@ const protocol = defineProtocol({
     ),
   },
 })
-const { echo, add, wait, note, count, copy, fail, strict } = protocol.messages
+const { echo, add, wait, note, count, copy, fail, strict, upload, generate, mirror } = protocol.messages
+
+async function* slowly(pieces: Uint8Array[]) {
+  for (const piece of pieces) {
+    await nextTurn()
+    yield piece
+  }
+}
 
 const fast = { reconnect: { baseMs: 20, steps: 2, jitterMinMs: 0, jitterMaxMs: 5 } } satisfies PoolOptions
 
@@ -107,6 +118,20 @@ function serve(service: MessageService, { notes, waiting }: Pick<Two, 'notes' | 
       for (let i = 0; i < to; i++) yield i
     },
     copy: (map) => map,
+    async upload(body) {
+      const pieces: Uint8Array[] = []
+      for await (const piece of body) pieces.push(piece)
+      return { ...body.head, hash: hashOf(...pieces), sizeBytes: pieces.reduce((sum, { length }) => sum + length, 0) }
+    },
+    async *generate({ count, sizeBytes }, { signal }) {
+      for (let i = 0; i < count; i++) {
+        if (i % 20 === 0) await nextTurn()
+        notes.push(`piece ${i}`)
+        yield pattern(sizeBytes, i)
+      }
+      signal.throwIfAborted()
+    },
+    mirror: (body) => body,
     fail: (text) => {
       if (text === '') throw new Error('a secret')
       throw new MessageError('E_NO', text)
@@ -122,15 +147,17 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
   )
 }
 
-const transports: { name: string; listen: { tls?: TlsServerOptions }; client: { tls?: TlsClientOptions } }[] = [
-  { name: 'in the clear', listen: {}, client: {} },
-  { name: 'over TLS', listen: { tls: serving }, client: { tls: trusting } },
+const compressing = { compression: ['brotli', 'deflate'] } satisfies Partial<MessageServiceOptions>
+const transports: { name: string; setup: Setup }[] = [
+  { name: 'in the clear', setup: {} },
+  { name: 'over TLS', setup: { listen: { tls: serving }, client: { tls: trusting } } },
+  { name: 'compressed', setup: { server: compressing, client: { compression: ['deflate', 'brotli'] } } },
 ]
 
 describe.each(modes())('messages on $name', (mode) => {
-  describe.each(transports)('$name', ({ listen, client }) => {
+  describe.each(transports)('$name', ({ setup }) => {
     it('are answered, with the types of their protocol', async () => {
-      await using two = await Two.start(mode, { listen, client })
+      await using two = await Two.start(mode, setup)
       const { pool } = two
       expect(await pool.request(add, { a: 2, b: 3 })).toBe(5)
       const map = new Map([['now', new Date(7)]])
@@ -143,7 +170,7 @@ describe.each(modes())('messages on $name', (mode) => {
     })
 
     it('of many at once find their own answers', async () => {
-      await using two = await Two.start(mode, { listen, client, pool: { maxRequestsPerConnection: 50 } })
+      await using two = await Two.start(mode, { ...setup, pool: { maxRequestsPerConnection: 50 } })
       const bodies = Array.from({ length: 2000 }, (_, i) => pattern(i % 97 === 0 ? 50_000 : i % 300, i))
       const answers = await Promise.all(bodies.map((body) => two.pool.request(echo, body)))
       expect(answers.every((answer, i) => Buffer.compare(answer, bodies[i]!) === 0)).toBe(true)
@@ -151,8 +178,7 @@ describe.each(modes())('messages on $name', (mode) => {
 
     it('that are synchronous are handled in order, beside others, over several connections', async () => {
       await using two = await Two.start(mode, {
-        listen,
-        client,
+        ...setup,
         pool: { maxConnections: 3, maxRequestsPerConnection: 2 },
       })
       const long = '.'.repeat(100_000)
@@ -165,7 +191,7 @@ describe.each(modes())('messages on $name', (mode) => {
     })
 
     it('come in parts, as many as are taken', async () => {
-      await using two = await Two.start(mode, { listen, client })
+      await using two = await Two.start(mode, setup)
       const seen: number[] = []
       for await (const part of two.pool.parts(count, 500)) seen.push(part)
       expect(seen).toEqual(Array.from({ length: 500 }, (_, i) => i))
@@ -173,8 +199,21 @@ describe.each(modes())('messages on $name', (mode) => {
       expect(await two.pool.request(add, { a: 1, b: 1 })).toBe(2)
     })
 
+    it('bring streams in both directions, of any length', async () => {
+      await using two = await Two.start(mode, setup)
+      const pieces = Array.from({ length: 50 }, (_, i) => pattern(i * 3001, i))
+      const sum = await two.pool.request(upload, { head: { name: 'a' }, body: pieces })
+      expect(sum).toEqual({ name: 'a', hash: hashOf(...pieces), sizeBytes: 50 * 49 * 1500.5 })
+      const download = await two.pool.request(generate, { count: 100, sizeBytes: 40_000 })
+      const received = await download.bytes()
+      expect(hashOf(received)).toBe(hashOf(...Array.from({ length: 100 }, (_, i) => pattern(40_000, i))))
+      const mirrored = await two.pool.request(mirror, slowly(pieces))
+      expect(hashOf(await mirrored.bytes())).toBe(hashOf(...pieces))
+      expect(await (await two.pool.request(mirror, [])).bytes()).toEqual(Buffer.alloc(0))
+    })
+
     it('wait for a server that comes later', async () => {
-      await using two = await Two.start(mode, { listen, client })
+      await using two = await Two.start(mode, setup)
       const port = portOf(two.listener)
       await two.server.destroy()
       const waiting = two.pool.request(add, { a: 1, b: 2 })
@@ -184,7 +223,7 @@ describe.each(modes())('messages on $name', (mode) => {
     })
 
     it('go to the next server when one restarts: what may be repeated is, what may not says so', async () => {
-      await using two = await Two.start(mode, { listen, client })
+      await using two = await Two.start(mode, setup)
       const port = portOf(two.listener)
       const repeated = two.pool.request(wait, 'again', { idempotent: true })
       const once = codeOf(two.pool.request(wait, 'once'))
@@ -339,6 +378,38 @@ describe.each(modes())('messages on $name', (mode) => {
     }
     await Promise.all(all)
     expect(two.server.connections.length).toBe(4)
+  })
+
+  it('are not held up by a stream that nobody reads, of which no more than a window comes', async () => {
+    await using two = await Two.start(mode, { client: { windowBytes: 100_000 } })
+    const download = await two.pool.request(generate, { count: 100_000, sizeBytes: 10_000 })
+    for (let i = 0; i < 200; i++) expect(await two.pool.request(add, { a: i, b: i })).toBe(2 * i)
+    const made = two.notes.length
+    expect(made).toBeLessThan(100)
+    for await (const piece of download) {
+      expect(piece.length).toBeGreaterThan(0)
+      break
+    }
+    expect(await two.pool.request(add, { a: 1, b: 1 })).toBe(2)
+    expect(two.notes.length).toBeLessThan(made + 30)
+    await two.client.close()
+    await two.server.close()
+  })
+
+  it('that are streams end with an error when their other end fails, or goes away', async () => {
+    await using two = await Two.start(mode, { client: { windowBytes: 100_000 } })
+    async function* failing() {
+      yield pattern(200_000)
+      throw new Error('no more')
+    }
+    expect(await codeOf(two.pool.request(mirror, failing()))).toMatch(/done|MESSAGE_CODEC/)
+    const broken = await two.pool.request(upload, { head: { name: 'x' }, body: failing() }).catch((error) => error)
+    expect(broken).toMatchObject({ code: 'ERR_SLUICE_MESSAGE_CODEC' })
+    expect(await two.pool.request(add, { a: 1, b: 1 })).toBe(2)
+    const download = await two.pool.request(generate, { count: 1000, sizeBytes: 10_000 })
+    await download.next()
+    await two.server.destroy()
+    expect(await codeOf(download.bytes())).toBe('ERR_SLUICE_MESSAGE_CONNECTION')
   })
 
   it('of protocols that the peer lacks are refused by name', async () => {

@@ -19,6 +19,7 @@ const javaScriptOnly = [
   'RESOLVE_TIMEOUT',
   'PLAINTEXT_BEFORE_TLS',
   'ADDON_NOT_LOADED',
+  'ETCD_FAILED',
 ]
 
 describe('error table', () => {
