@@ -50,10 +50,7 @@ export class AnswerDesk {
     const type = owner.types[header.type]
     if (type === undefined) throw messageError('MESSAGE_UNKNOWN_TYPE', `number ${header.type}`)
     const isAsked = (flags & awaitsAnswer) !== 0
-    if (isAsked && index >= this.maxRequests)
-      throw messageError('MESSAGE_INVALID_COMMAND', `request ${index} of ${this.maxRequests}`)
-    if (isAsked && this.contexts[index] !== undefined)
-      throw messageError('MESSAGE_INVALID_COMMAND', `request ${index} is not answered yet, and is made again`)
+    this.checkIndex(header)
     if (state === 'inactive' && !type.beforeActivation && !connection.isClient) {
       this.refuse(header, messageError('MESSAGE_NOT_ACTIVE'))
       return undefined
@@ -69,11 +66,38 @@ export class AnswerDesk {
     type.received++
     const context = new MessageContext(connection, type.message, flags, index, unique, header.deadlineMs, header.trace)
     context.type = type
-    if (isAsked) {
-      this.contexts[index] = context
-      this.count++
-    }
+    if (isAsked) this.enter(context)
     return context
+  }
+
+  /** A request that is to be answered. */
+  enter(context: MessageContext): void {
+    this.contexts[context.index] = context
+    this.count++
+  }
+
+  /** @throws {SluiceError} `ERR_SLUICE_MESSAGE_INVALID_COMMAND` for a number that no sender gives a request. */
+  checkIndex({ flags, index }: MessageHeader): void {
+    if ((flags & awaitsAnswer) === 0) return
+    if (index >= this.maxRequests)
+      throw messageError('MESSAGE_INVALID_COMMAND', `request ${index} of ${this.maxRequests}`)
+    if (this.contexts[index] !== undefined)
+      throw messageError('MESSAGE_INVALID_COMMAND', `request ${index} is not answered yet, and is made again`)
+  }
+
+  /** Passes on an answer, or a part of it, that somebody else has made. */
+  forward(context: MessageContext, flags: number, body: OutgoingBody, sizeBytes = -1): void {
+    if (!this.mayAnswer(context)) {
+      if (typeof body === 'object' && !(body instanceof Uint8Array)) body.cancel(messageError('MESSAGE_CANCELED'))
+      return
+    }
+    if ((flags & partOfAnswer) === 0) this.forget(context)
+    const outgoing = new Outgoing(undefined, body, normalLevel, true, undefined)
+    outgoing.flags = isAnswer | (flags & (partOfAnswer | isFailureAnswer))
+    outgoing.index = context.index
+    outgoing.unique = context.unique
+    outgoing.sizeBytes = sizeBytes
+    this.connection.take(outgoing)
   }
 
   /** Its body is there; unless it is `owned`, a view that is valid until this returns. */
@@ -206,6 +230,7 @@ export class AnswerDesk {
     const context = this.contexts[index]
     if (context === undefined || context.unique !== unique) return
     context.partsAllowed += parts
+    context.onAllowParts?.(parts)
     const wake = context.onParts
     context.onParts = undefined
     wake?.()

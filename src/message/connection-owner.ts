@@ -8,6 +8,7 @@ import type { MessageConnection } from './message-connection.js'
 import type { Outgoing } from './outgoing.js'
 import type { PacketCompressor } from './packet-buffer.js'
 import type { Message } from './protocol.js'
+import type { RelayDesk } from './relay.js'
 import type { SenderOwner } from './sender.js'
 
 /** The handler of a type, whatever that is. */
@@ -65,6 +66,8 @@ export interface ConnectionOwner extends SenderOwner {
   ): void
   /** What a handler threw that is not for the peer. */
   handlerFailed(error: unknown, context: MessageContext): void
+  /** Passes on what is for others; undefined where that is not done (SF-73). */
+  readonly relay: RelayDesk | undefined
   /** Whether a synchronous message of that epoch is in order, from the peer's pool. */
   mayHandle(pool: string, epoch: number): boolean
 }

@@ -11,6 +11,8 @@ export class MessageContext {
   /** @internal */ type: LocalType | undefined = undefined
   /** @internal */ stream: MessageStream<unknown> | undefined = undefined
   /** @internal */ partsAllowed = 0
+  /** @internal */ onCancel: ((error: SluiceError) => void) | undefined = undefined
+  /** @internal */ onAllowParts: ((parts: number) => void) | undefined = undefined
   /** @internal */ onParts: (() => void) | undefined = undefined
   private controller: AbortController | undefined = undefined
   private canceledBy: SluiceError | undefined = undefined
@@ -71,5 +73,6 @@ export class MessageContext {
     this.canceledBy = error
     this.controller?.abort(error)
     this.onParts?.()
+    this.onCancel?.(error)
   }
 }

@@ -28,6 +28,8 @@ const wireErrors = [
   [21, 'MESSAGE_CONNECTION', 'error_message_connection'],
   [22, 'PLAINTEXT_BEFORE_TLS', undefined],
   [23, 'MESSAGE_TIMEOUT', undefined],
+  [24, 'MESSAGE_NOT_CONNECTED', undefined],
+  [25, 'MESSAGE_QUEUE_FULL', undefined],
 ] as const satisfies readonly (readonly [number, ErrorName, string | undefined])[]
 
 const nameOfNumber = new Map<number, ErrorName>(wireErrors.map(([number, name]) => [number, name]))

@@ -42,6 +42,8 @@ export {
   request,
 } from './protocol.js'
 export type { ReconnectOptions } from './reconnect.js'
+export { relayProtocol } from './relay-protocol.js'
+export type { RelayTarget } from './relay-target.js'
 export type { EndpointLike, NameResolver } from './resolver.js'
 export { type CallbackResolverOptions, callbackResolver } from './resolver-callback.js'
 export { type DnsResolverOptions, dnsResolver } from './resolver-dns.js'

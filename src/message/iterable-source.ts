@@ -38,6 +38,11 @@ export class IterableSource implements BodySource {
     return undefined
   }
 
+  get isAtEnd(): boolean {
+    const { piece } = this
+    return (this.isOver || this.failure !== undefined) && (piece === undefined || this.at >= piece.length)
+  }
+
   private ask(): void {
     this.isAsking = true
     this.piece = undefined

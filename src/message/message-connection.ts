@@ -115,6 +115,10 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
   /** @internal */
   message(header: MessageHeader, bytes: Uint8Array, from: number, to: number): void {
     if ((header.flags & isAnswer) === 0) {
+      if (this.isForOthers(header)) {
+        this.owner.relay!.message(this, header, bytes.subarray(from, to))
+        return
+      }
       if (to - from > this.maxBodyBytes) {
         const error = tooLarge(to - from, this.maxBodyBytes)
         this.answers.refuse(header, error)
@@ -135,6 +139,11 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     }
     const outgoing = this.requests.find(header.index, header.unique)
     if (outgoing === undefined) return
+    if (outgoing.relayed !== undefined) {
+      outgoing.relayed.answer(header.flags, bytes.subarray(from, to))
+      if ((header.flags & partOfAnswer) === 0) this.settled(outgoing, undefined, undefined)
+      return
+    }
     const codec = streamOf(outgoing, header.flags)
     if (codec !== undefined) {
       this.wholeStream(new IncomingMessage(this, -1, 0, header.flags, undefined, outgoing), codec, bytes, from, to)
@@ -152,6 +161,16 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     const isReply = (header.flags & isAnswer) !== 0
     const { flags, index, unique } = header
     const pending = isReply ? this.requests.find(index, unique) : undefined
+    if (!isReply && this.isForOthers(header)) {
+      const body = this.owner.relay!.begin(this, header, slot, round)
+      if (body === undefined) this.writer!.putRefuse(slot, round, wireNumberOf(messageError('MESSAGE_CANCELED')))
+      return body
+    }
+    if (pending?.relayed !== undefined) {
+      const body = pending.relayed.beginAnswer(this, header, slot, round)
+      if ((flags & partOfAnswer) === 0) this.settled(pending, undefined, undefined)
+      return body
+    }
     const context = isReply ? undefined : this.answers.accept(header)
     if (isReply ? pending === undefined : context === undefined) {
       this.writer!.putRefuse(slot, round, wireNumberOf(messageError('MESSAGE_CANCELED')))
@@ -171,6 +190,23 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     if (!collector.isTooLarge) return collector
     incoming.collectingFailed(tooLarge(header.sizeBytes, this.maxBodyBytes))
     return undefined
+  }
+
+  // Source: SF-71, SF-73.
+  private isForOthers(header: MessageHeader): boolean {
+    if (header.group < 0 || this.owner.relay === undefined || this.current !== 'active') return false
+    this.answers.checkIndex(header)
+    return true
+  }
+
+  /** @internal Whether a relay may pass a message to it. */
+  get canTakeRelayed(): boolean {
+    return (
+      this.current === 'active' &&
+      !this.isLeaving &&
+      this.requests.hasRoom &&
+      this.writer!.waiting < this.owner.maxQueuedMessages
+    )
   }
 
   private wholeStream(

@@ -1,5 +1,6 @@
 import type { SluiceError } from '../errors.js'
 import { boolean, expected, milliseconds, oneOf, signal } from '../options.js'
+import { checkRelayTarget, type RelayTarget } from './relay-target.js'
 
 /** How one message is sent. */
 export interface MessageOptions {
@@ -16,6 +17,8 @@ export interface MessageOptions {
   synchronous?: boolean
   /** Those of a higher priority begin first; those under way share the connection. Default `'normal'`. */
   priority?: 'high' | 'normal' | 'low'
+  /** Whom the relay that the pool connects to passes it on to. Default: nobody, it is for the peer itself. */
+  relay?: RelayTarget
   /** Handed to the handler as it is. Source: W3C Trace Context, traceparent of version 00. */
   traceparent?: string
 }
@@ -27,6 +30,7 @@ const checks: { [K in keyof MessageOptions]-?: (value: unknown, option: string) 
   oneShot: (value, option) => flag.parse(value, option),
   synchronous: (value, option) => flag.parse(value, option),
   priority: (value, option) => priority.parse(value, option),
+  relay: checkRelayTarget,
   traceparent(value, option) {
     if (
       typeof value === 'string' &&

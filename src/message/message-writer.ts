@@ -257,11 +257,12 @@ export class MessageWriter {
     if (ring[0] !== outgoing) return
     outgoing.turn++
     const turns = outgoing.level === 2 ? packetsPerLowTurn : packetsPerTurn
-    if (outgoing.turn < turns && outgoing.creditBytes > 0) return
+    const goesOn = mayGoOn(outgoing)
+    if (outgoing.turn < turns && goesOn) return
     outgoing.turn = 0
     ring.shift()
     // Without credit it waits outside, for grant().
-    if (outgoing.creditBytes > 0) ring.push(outgoing)
+    if (goesOn) ring.push(outgoing)
   }
 
   private stepBytes(outgoing: Outgoing, body: Uint8Array, isBegun: boolean): void {
@@ -378,7 +379,7 @@ export class MessageWriter {
 
   private wake(outgoing: Outgoing): void {
     if (this.over || outgoing.slot < 0 || this.slots[outgoing.slot] !== outgoing) return
-    if (outgoing.creditBytes > 0 && !this.ring.includes(outgoing)) this.ring.push(outgoing)
+    if (mayGoOn(outgoing) && !this.ring.includes(outgoing)) this.ring.push(outgoing)
     if (this.port.hasRoom) this.pump()
   }
 
@@ -491,3 +492,8 @@ export class MessageWriter {
 }
 
 function nothing(): void {}
+
+// Its end takes no bytes.
+function mayGoOn({ creditBytes, body }: Outgoing): boolean {
+  return creditBytes > 0 || (typeof body === 'object' && !(body instanceof Uint8Array) && body.isAtEnd)
+}

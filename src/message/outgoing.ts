@@ -1,6 +1,7 @@
 import type { SluiceError } from '../errors.js'
 import { idempotentFlag, MessageHeader } from './header.js'
 import type { Message } from './protocol.js'
+import type { RelayedRequest } from './relay.js'
 
 /**
  * Where a message is on its way out. It comes to an end once, and says so once (SF-29).
@@ -23,6 +24,8 @@ const mayMove: Record<OutgoingState, readonly OutgoingState[]> = {
 export interface BodySource {
   /** The next bytes, at most so many; undefined: none now, `wake` is called when there are; null: that was all. */
   read(maxBytes: number): Uint8Array | undefined | null
+  /** Whether all has been read: that can be said without being allowed any more bytes. */
+  readonly isAtEnd: boolean
   /** To be called when there is something to read again, or it has failed. */
   wake: () => void
   /** Why it cannot go on. */
@@ -70,6 +73,8 @@ export class Outgoing extends MessageHeader {
   holder: OutgoingHolder | undefined = undefined
   /** Counts its end. */
   onEnd: { ended(outgoing: Outgoing, error: SluiceError | undefined): void } | undefined = undefined
+  /** It is passed on for somebody else, who gets its answer as it is. */
+  relayed: RelayedRequest | undefined = undefined
   /** Takes the parts of an answer. */
   part: ((value: unknown) => void) | undefined = undefined
   /** Its place in the order that messages were sent in. */

@@ -145,9 +145,13 @@ function requireKind(message: Message, kind: Message['kind'], call: string): voi
 }
 
 function apply(outgoing: Outgoing, options: MessageOptions): void {
-  const { idempotent, synchronous, traceparent, signal } = options
+  const { idempotent, synchronous, traceparent, relay, signal } = options
   if (idempotent) outgoing.flags |= idempotentFlag
   if (synchronous) outgoing.flags |= synchronousFlag
+  if (relay !== undefined) {
+    outgoing.group = relay.group
+    outgoing.replica = relay.replica ?? 0
+  }
   if (traceparent !== undefined) outgoing.trace = traceBytesOf(traceparent)
   if (signal?.aborted) throw canceled(signal)
 }

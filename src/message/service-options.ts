@@ -1,6 +1,7 @@
 import type { SluiceError } from '../errors.js'
 import {
   anything,
+  boolean,
   expected,
   fn,
   integer,
@@ -74,6 +75,8 @@ export interface MessageServiceOptions {
   /** Compresses packets, where the peer does too: engines in the order of preference for what comes in. Packets of more
    *  than 1024 bytes that get smaller by 32 or more. Default: none. Source: SF-20. */
   compression?: readonly CompressionEngine[]
+  /** Passes on messages between connections that have registered, see `relayProtocol`. Default false. Source: SF-70. */
+  relay?: boolean
   /** Accepted connections that may be active at once. Default 0: no limit. Source: SF-47. */
   maxConnections?: number
   /** Pools at once. Default 10 240. Source: SF-35. */
@@ -163,6 +166,7 @@ export const serviceOptions = {
   maxIncomingMessages: integer({ min: 1, max: 1024, default: 192 }),
   windowBytes: bytes(4096, 1_048_576),
   compression: compressionParser,
+  relay: boolean({ default: false }),
   maxConnections: integer({ min: 0, max: 1 << 30, default: 0 }),
   maxPools: integer({ min: 1, max: 1 << 20, default: 10_240 }),
   keepAliveMs: milliseconds({ default: 5000 }),

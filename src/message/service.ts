@@ -26,6 +26,8 @@ import type { Outgoing } from './outgoing.js'
 import { MessagePool, type PoolOwner } from './pool.js'
 import { type PoolOptions, poolOptions } from './pool-options.js'
 import type { HandlersOf, Message, Protocol } from './protocol.js'
+import { Relay } from './relay.js'
+import { relayProtocol } from './relay-protocol.js'
 import { withdraw } from './sender.js'
 import {
   type MessageListenOptions,
@@ -67,6 +69,8 @@ export interface MessageServiceStats {
   pools: number
   /** Synchronous messages that came too late, over a connection that the sender had given up, and were dropped. */
   outdated: number
+  /** Messages that were passed on for others. */
+  relayed: number
   /** Per type. */
   types: MessageTypeStats[]
 }
@@ -90,6 +94,7 @@ export class MessageService implements AsyncDisposable {
   private readonly epochs = new Map<string, number>()
   private activeAccepted = 0
   private outdated = 0
+  private relay: Relay | undefined
   private isClosed = false
 
   /** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
@@ -115,6 +120,7 @@ export class MessageService implements AsyncDisposable {
       compression: this.options.compression,
       pool: '',
     }
+    if (this.options.relay) this.startRelay()
     this.deadlines = new Deadlines(this.clock, (outgoing) => withdraw(outgoing, messageError('MESSAGE_TIMEOUT')))
     this.handlers = {
       data: ({ data }, bytes) => data.received(bytes),
@@ -123,6 +129,16 @@ export class MessageService implements AsyncDisposable {
       timeout: ({ data }, kind) => data.timedOut(kind),
       close: ({ data }, error) => data?.closed(error),
     }
+  }
+
+  private startRelay(): void {
+    if (!this.options.protocols.includes(relayProtocol as Protocol))
+      throw expected('a list with relayProtocol in it, with "relay"', this.options.protocols, 'protocols')
+    const relay = new Relay()
+    this.relay = relay
+    this.handle(relayProtocol, {
+      register: ({ group, replica }, { connection }) => relay.register(connection, group, replica),
+    })
   }
 
   // Whose runtime has been closed has nothing to wait for any more.
@@ -401,6 +417,7 @@ export class MessageService implements AsyncDisposable {
         if (listener !== undefined) listener(error, context)
         else process.emitWarning(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: error }))
       },
+      relay: this.relay,
       mayHandle: (name, epoch) => this.mayHandle(name, epoch),
     }
   }
@@ -473,6 +490,7 @@ export class MessageService implements AsyncDisposable {
       active: [...this.open].filter(({ state }) => state === 'active').length,
       pools: this.pools.size,
       outdated: this.outdated,
+      relayed: this.relay?.relayed ?? 0,
       types: this.types.map(({ message, received }) => {
         return { protocol: message.protocol.name, version: message.protocol.version, name: message.name, received }
       }),

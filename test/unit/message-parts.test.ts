@@ -80,10 +80,10 @@ describe('options', () => {
     expect(service.pool('127.0.0.1:1')).toBe(pool)
     const { x } = protocol.messages
     for (const options of [{ priority: 'urgent' }, { timeoutMs: -1 }, { idempotnet: true }, { traceparent: '00-0' }]) {
-      expect(codeOf(() => pool.post(x, '', options as never))).toBe('ERR_SLUICE_INVALID_OPTION')
+      expect(codeOf(() => pool.post(x, '' as never, options as never))).toBe('ERR_SLUICE_INVALID_OPTION')
     }
-    expect(codeOf(() => pool.post({} as never, ''))).toBe('ERR_SLUICE_INVALID_OPTION')
-    expect(codeOf(() => pool.post({ ...x } as never, ''))).toBe('ERR_SLUICE_MESSAGE_UNKNOWN_TYPE')
+    expect(codeOf(() => pool.post({} as never, '' as never))).toBe('ERR_SLUICE_INVALID_OPTION')
+    expect(codeOf(() => pool.post({ ...x } as never, '' as never))).toBe('ERR_SLUICE_MESSAGE_UNKNOWN_TYPE')
     await service.destroy()
     expect(codeOf(() => service.pool('127.0.0.1:2'))).toBe('ERR_SLUICE_MESSAGE_POOL_CLOSED')
   })

@@ -414,6 +414,31 @@ describe('messages in packets', () => {
     expect(writer.grant(0, 1, 10_000)).toBe(false)
   })
 
+  it('that are streams say their end without being allowed more', () => {
+    const wire = new Wire()
+    const writer = new MessageWriter(wire, 1, 20_000)
+    let left = 20_000
+    const source: BodySource = {
+      read(maxBytes) {
+        const length = Math.min(maxBytes, left, 6000)
+        left -= length
+        return length === 0 ? null : pattern(length)
+      },
+      get isAtEnd() {
+        return left === 0
+      },
+      wake() {},
+      failure: undefined,
+      cancel() {},
+    }
+    writer.put(outgoingOf(1, source))
+    writer.pump()
+    const arrivals = new Arrivals(1, 20_000)
+    arrivals.packets.feed(wire.bytes)
+    expect(arrivals.bodies.map(({ length }) => length)).toEqual([20_000])
+    expect(wire.done.length).toBe(1)
+  })
+
   it('that are synchronous begin one after the other, and let others pass', () => {
     const wire = new Wire()
     const writer = new MessageWriter(wire, 64, 1 << 20)
