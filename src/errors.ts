@@ -235,6 +235,11 @@ export const errorTable = {
     advice: 'Thrown by `import` or `require`. The text tells how to build it: `npx node-gyp rebuild` in its folder.',
   },
 
+  ETCD_FAILED: {
+    meaning: 'etcd did not do what it was asked',
+    advice: '`cause` tells why: no member of `urls` answers, or what the one that did has refused.',
+  },
+
   ...handshakeErrors,
   ...messageErrors,
 

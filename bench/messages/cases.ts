@@ -28,8 +28,8 @@ export interface MessageTarget {
 export interface MessageCase {
   readonly name: string
   readonly title: string
-  /** A body that streams is no contest: see `run.ts`. */
-  readonly kind: 'request' | 'push' | 'stream'
+  /** `streams`: requests whose bodies are not collected. `large` is no contest: one body, and what memory it takes. */
+  readonly kind: 'request' | 'push' | 'streams' | 'large'
   /** µs of a request: less is better; messages or MB per second: more is better. */
   readonly unit: 'µs' | 'a second' | 'MB/s'
   readonly bytes: number
@@ -87,8 +87,21 @@ export const messageCases: readonly MessageCase[] = [
     ...{ peers: withRaw, targets: [{ against: 'raw', atLeast: 0.8 }], quick: true },
   },
   {
+    ...{
+      name: 'streams',
+      title: 'The same as streams: pieces are counted, as those of the connection are',
+      kind: 'streams',
+    },
+    ...{ unit: 'MB/s', bytes: 1 << 20, echoes: false, depth: 4, tls: false },
+    ...{ peers: ['raw', 'sluice'], targets: [{ against: 'raw', atLeast: 0.8 }], quick: true },
+  },
+  {
     ...{ name: 'one-way', title: 'Messages of 64 bytes without answer', kind: 'push', unit: 'a second' },
     ...{ bytes: 64, echoes: false, depth: 1, tls: false },
     ...{ peers: all, targets: [{ atLeast: 1_000_000 }], quick: true },
+  },
+  {
+    ...{ name: 'large', title: 'One large body, streamed beside small requests', kind: 'large', unit: 'MB/s' },
+    ...{ bytes: 128, echoes: true, depth: 4, tls: false, peers: ['sluice'], targets: [], quick: true },
   },
 ]

@@ -1,4 +1,5 @@
-// The client of a peer, in a process of its own: measures when it is told to, by lines "request seconds" and "push seconds".
+// The client of a peer, in a process of its own: measures when it is told to, by lines "request seconds", "push seconds"
+// and "large bytes".
 import { createInterface } from 'node:readline'
 import { Histogram } from '../histogram.js'
 import { cpuNanosecondsOf } from '../process-clock.js'
@@ -13,8 +14,8 @@ async function main(): Promise<void> {
   const client = await peer.connect(options.port, options)
   tell({})
   for await (const line of createInterface({ input: process.stdin })) {
-    const [what, seconds] = line.split(' ')
-    tell(await measured(() => (what === 'push' ? push(client, Number(seconds)) : request(client, Number(seconds)))))
+    const [what, amount] = line.split(' ')
+    tell(await measured(() => work[what as keyof typeof work](client, Number(amount))))
   }
   process.exit(0)
 }
@@ -51,6 +52,27 @@ async function push(client: PeerClient, seconds: number) {
   const end = performance.now() + seconds * 1000
   return { messages: await client.push!(() => performance.now() < end) }
 }
+
+// Small requests until the large body is there.
+async function large(client: PeerClient, bytes: number) {
+  const histogram = new Histogram()
+  let isDone = false
+  const one = async () => {
+    while (!isDone) {
+      const begun = performance.now()
+      await client.request()
+      histogram.add((performance.now() - begun) * 1e6)
+    }
+  }
+  const small = Array.from({ length: options.depth }, one)
+  await client.stream!(bytes).finally(() => {
+    isDone = true
+  })
+  await Promise.all(small)
+  return { messages: histogram.total, latencyUs: histogram.summary() }
+}
+
+const work = { request, streams: request, push, large }
 
 function tell(line: object): void {
   process.stdout.write(`${JSON.stringify(line)}\n`)

@@ -8,6 +8,8 @@ export interface PeerOptions {
   readonly bytes: number
   /** Whether requests are answered with what they brought; otherwise with as little as possible. */
   readonly echoes: boolean
+  /** Whether bodies are streams, of pieces that the receiver counts. */
+  readonly streams: boolean
   /** PEM; undefined for plain TCP. Clients trust the certificate and have no use for the key. */
   readonly identity?: { readonly cert: Buffer; readonly key: Buffer }
 }
@@ -29,6 +31,8 @@ export interface PeerClient {
    * server has confirmed that it has got so many.
    */
   push?(mayGoOn: () => boolean): Promise<number>
+  /** Sends a body of so many bytes as a stream. */
+  stream?(bytes: number): Promise<void>
 }
 
 /** The body of all messages: text, because not all peers can send bytes. */
@@ -43,7 +47,7 @@ export function checkAnswer(got: { length: number }, { bytes, echoes }: PeerOpti
 
 /** The server has got more or less than was sent. */
 export function checkCount(got: number, sent: number): number {
-  if (got !== sent) throw new Error(`the server has got ${got} messages of ${sent}`)
+  if (got !== sent) throw new Error(`the server has got ${got} of ${sent}`)
   return sent
 }
 
@@ -62,6 +66,7 @@ export function peerArguments(): PeerOptions & { peer: string; port: number; ser
     engine: option('engine', 'auto'),
     bytes: Number(option('bytes', '128')),
     echoes: option('answers', 'echo') === 'echo',
+    streams: option('bodies', 'bytes') === 'streams',
     identity: args.includes('--cert')
       ? { cert: readFileSync(option('cert', '')), key: readFileSync(option('key', '')) }
       : undefined,

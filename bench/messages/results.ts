@@ -36,7 +36,7 @@ export interface MessageCaseResult extends Omit<MessageCase, 'peers' | 'targets'
 }
 
 /** Memory of both processes while a large body streams. */
-export interface StreamResult {
+export interface LargeResult {
   readonly bodyBytes: number
   readonly seconds: number
   /** Small requests that were answered meanwhile, and how fast. */
@@ -63,7 +63,7 @@ export interface MessageReport {
     readonly clientCore?: number
   }
   readonly cases: readonly MessageCaseResult[]
-  readonly stream?: StreamResult
+  readonly large?: LargeResult
   readonly unavailable: readonly { readonly peer: PeerName; readonly reason: string }[]
   readonly problems: readonly { readonly case?: string; readonly peer?: string; readonly message: string }[]
 }
@@ -116,7 +116,9 @@ function resultOf(
   median: (name: PeerName) => number | undefined,
 ): MessageTargetResult | undefined {
   const { against, atMost, atLeast } = target
-  const others = peers.filter((name) => name !== 'sluice' && (name === against || (against === 'best' && name !== 'raw')))
+  const others = peers.filter(
+    (name) => name !== 'sluice' && (name === against || (against === 'best' && name !== 'raw')),
+  )
   const values = others.map(median).filter((value) => value !== undefined)
   if (against !== undefined && values.length === 0) return undefined
   const other = against === undefined ? 1 : unit === 'µs' ? Math.min(...values) : Math.max(...values)

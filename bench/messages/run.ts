@@ -3,9 +3,16 @@ import { Child, type ChildOptions } from '../child.js'
 import { Identities } from '../identities.js'
 import { allowedCores, describeMachine, systemCallNanoseconds } from '../machine.js'
 import { orderOfRound } from '../order.js'
+import { residentBytesOf } from '../process-clock.js'
 import { type Programs, preparePrograms } from '../programs.js'
 import type { MessageCase, MessagePeer, PeerName } from './cases.js'
-import { type MessageCaseResult, type MessageReport, type MessageRound, summariseMessages } from './results.js'
+import {
+  type LargeResult,
+  type MessageCaseResult,
+  type MessageReport,
+  type MessageRound,
+  summariseMessages,
+} from './results.js'
 
 const startTimeoutMs = 15_000
 
@@ -18,6 +25,8 @@ export interface MessageRunOptions {
   readonly rounds: number
   readonly seconds: number
   readonly warmupSeconds: number
+  /** Of the case `large`. */
+  readonly bodyBytes: number
   readonly serverCore?: number
   readonly clientCore?: number
   /** Where to tell what is going on. */
@@ -57,11 +66,13 @@ class MessageRun {
     const { cases, rounds, seconds, warmupSeconds, engine, unavailable, signal, progress } = this.#options
     const started = new Date().toISOString()
     const results: MessageCaseResult[] = []
+    let large: LargeResult | undefined
     try {
       for (const [at, bench] of cases.entries()) {
         if (signal.aborted) break
         progress?.write(`[${at + 1}/${cases.length}] ${bench.title}\n`)
-        results.push(await this.#case(bench))
+        if (bench.kind === 'large') large = await this.#large(bench)
+        else results.push(await this.#case(bench))
       }
     } finally {
       this.#identities.remove()
@@ -73,7 +84,7 @@ class MessageRun {
         ...{ rounds, seconds, warmupSeconds, engine },
         ...{ serverCore: this.#cores.server, clientCore: this.#cores.client },
       },
-      ...{ cases: results.filter(({ peers }) => peers.length > 0), unavailable, problems: this.#problems },
+      ...{ cases: results.filter(({ peers }) => peers.length > 0), large, unavailable, problems: this.#problems },
     }
   }
 
@@ -121,6 +132,7 @@ class MessageRun {
     const common = [
       ...['--peer', name, '--engine', engine, '--bytes', String(bench.bytes)],
       ...['--answers', bench.echoes ? 'echo' : 'empty', '--depth', String(bench.depth)],
+      ...['--bodies', bench.kind === 'streams' ? 'streams' : 'bytes'],
       ...(bench.tls ? ['--cert', cert, '--key', key] : []),
     ]
     const launch = this.#programs.launch.path
@@ -141,9 +153,64 @@ class MessageRun {
     }
   }
 
+  // A part of the body first: what memory that takes is there to stay.
+  async #large(bench: MessageCase): Promise<LargeResult | undefined> {
+    const { bodyBytes, peers, signal, progress } = this.#options
+    const couples = new Map<PeerName, Couple>()
+    if (!peers.some(({ name }) => name === 'sluice')) return undefined
+    try {
+      await this.#start(bench, 'sluice', couples)
+      const { server, client } = couples.get('sluice')!
+      // No slower than 5 MB a second.
+      const limitMs = 30_000 + bodyBytes / 5000
+      const send = (bytes: number) => {
+        client.say(`large ${bytes}`)
+        return client.next<MessageRound>(limitMs)
+      }
+      await send(Math.min(bodyBytes, Math.max(100_000_000, Math.floor(bodyBytes / 20))))
+      const memory = { client: new MemoryMeter(client.pid), server: new MemoryMeter(server.pid) }
+      const timer = setInterval(() => {
+        memory.client.look()
+        memory.server.look()
+      }, 20)
+      const { seconds, messages, latencyUs } = await send(bodyBytes).finally(() => clearInterval(timer))
+      return {
+        ...{ bodyBytes, seconds, requests: messages, latencyUs },
+        ...{ clientGrowthBytes: memory.client.growth, serverGrowthBytes: memory.server.growth },
+      }
+    } catch (error) {
+      if (signal.aborted) return undefined
+      this.#problems.push({ case: bench.name, peer: 'sluice', message: (error as Error).message })
+      progress?.write(`FAILED ${bench.name}: ${(error as Error).message}\n`)
+      return undefined
+    } finally {
+      await Promise.all([...couples.values()].map(stop))
+    }
+  }
+
   async #round({ kind }: MessageCase, { client }: Couple, seconds: number): Promise<MessageRound> {
     client.say(`${kind} ${seconds}`)
     return client.next<MessageRound>((seconds + 30) * 1000)
+  }
+}
+
+/** How far the memory of a process goes beyond what it was. */
+class MemoryMeter {
+  readonly #pid: number
+  readonly #first: number
+  #most: number
+
+  constructor(pid: number) {
+    this.#pid = pid
+    this.#first = this.#most = residentBytesOf(pid) ?? 0
+  }
+
+  look(): void {
+    this.#most = Math.max(this.#most, residentBytesOf(this.#pid) ?? 0)
+  }
+
+  get growth(): number {
+    return this.#most - this.#first
   }
 }
 

@@ -1,12 +1,12 @@
 import { duration, grouped, number } from '../report/format.js'
 import { align } from '../report/table.js'
-import type { MessageCaseResult, MessageReport, MessageTargetResult, PeerResult } from './results.js'
+import type { LargeResult, MessageCaseResult, MessageReport, MessageTargetResult, PeerResult } from './results.js'
 
 /** The report for a terminal. */
 export function renderMessages(report: MessageReport): string {
   const { unavailable, problems, complete } = report
   const parts = report.cases.map(renderCase)
-  if (report.stream !== undefined) parts.push(renderStream(report.stream))
+  if (report.large !== undefined) parts.push(renderLarge(report.large))
   if (unavailable.length > 0) {
     parts.push(['Not measured:', ...unavailable.map(({ peer, reason }) => `  ${peer}: ${reason}`)].join('\n'))
   }
@@ -53,8 +53,8 @@ function targetText({ against, atMost, atLeast, reached, met }: MessageTargetRes
   return `${met ? '✓' : '✗'} ${exact}× ${against}: ${reached.toFixed(2)}`
 }
 
-function renderStream(stream: NonNullable<MessageReport['stream']>): string {
-  const { bodyBytes, seconds, requests, latencyUs, clientGrowthBytes, serverGrowthBytes } = stream
+function renderLarge(large: LargeResult): string {
+  const { bodyBytes, seconds, requests, latencyUs, clientGrowthBytes, serverGrowthBytes } = large
   const mebibytes = (bytes: number) => `${number(bytes / 2 ** 20)} MiB`
   return [
     `A body of ${number(bodyBytes / 1e9)} GB, streamed beside small requests`,

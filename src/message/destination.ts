@@ -24,15 +24,6 @@ export interface Endpoint {
   path?: string
 }
 
-/**
- * Finds the addresses of a destination that is given as a name. They are tried one at a time, in order (SF-42); it is asked
- * again at every second attempt after all have failed.
- */
-export interface Resolver {
-  /** Rejects, or gives none, when there are none now: it is asked again later. */
-  resolve(name: string, signal: AbortSignal): Promise<readonly Endpoint[]>
-}
-
 const port = integer({ min: 1, max: 65_535 })
 const text = string()
 

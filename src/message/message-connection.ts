@@ -5,6 +5,7 @@ import { AnswerDesk } from './answer-desk.js'
 import { BodyCollector, tooLarge } from './body-collector.js'
 import { codecError } from './codec.js'
 import type { ConnectionOwner } from './connection-owner.js'
+import type { Endpoint } from './destination.js'
 import { errorOfWire, messageError, wireNumberOf } from './failure.js'
 import { awaitsAnswer, isAnswer, isFailureAnswer, type MessageHeader, partOfAnswer } from './header.js'
 import type { Hello } from './hello.js'
@@ -34,6 +35,10 @@ function flushDirty(): void {
  * connection or not at all.
  */
 export class MessageConnection extends MessageLink implements OutgoingHolder, MessageSink, WriterPort {
+  /** @internal The address of its pool that it goes to. */
+  target: Endpoint | undefined = undefined
+  /** @internal This side has begun to leave it, because its address is not used any more. */
+  isLeft = false
   /** @internal */ readonly requests: RequestTable
   /** @internal */ readonly answers: AnswerDesk
   /** @internal */ writer: MessageWriter | undefined = undefined
@@ -439,6 +444,13 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
   }
 
   // ---- Ending
+
+  /** @internal Finishes what has begun, however long that takes; what has not goes elsewhere. */
+  leave(): void {
+    this.isLeft = true
+    this.tellLeaving()
+    void this.close({ timeoutMs: 0 })
+  }
 
   /** @internal Whether something is still under way on it. */
   get isBusy(): boolean {

@@ -6,6 +6,8 @@ import type { MessageConnection } from './message-connection.js'
 import type { MessagePool, PoolOwner } from './pool.js'
 import type { poolOptions } from './pool-options.js'
 import { reconnectDelayMs } from './reconnect.js'
+import { areSame } from './resolver.js'
+import { TargetList } from './target-list.js'
 
 /** One address that a pool tries. */
 export type PoolTarget = Endpoint
@@ -14,13 +16,12 @@ export type PoolTarget = Endpoint
 export class PoolConnector {
   /** Failed in a row. */
   failures = 0
-  private connecting = 0
+  /** Addresses that are being connected to. */
+  private readonly connecting = new Set<{ target: PoolTarget | undefined }>()
   /** Connected, and not active yet. */
   private readonly preparing = new Set<MessageConnection>()
-  private targets: readonly PoolTarget[] = []
-  private nextTarget = 0
-  /** Failures since the name was resolved. */
-  private failuresSinceResolved = 0
+  private readonly targets: TargetList
+  private unwatch: (() => void) | undefined
   private cancelTimer: (() => void) | undefined
   private dueMs = 0
   private readonly controller = new AbortController()
@@ -29,11 +30,13 @@ export class PoolConnector {
     private readonly pool: MessagePool,
     private readonly owner: PoolOwner,
     private readonly options: Parsed<typeof poolOptions>,
-  ) {}
+  ) {
+    this.targets = new TargetList(() => owner.clock.nowMs())
+  }
 
   /** Connections in the making. */
   get pending(): number {
-    return this.connecting + this.preparing.size
+    return this.connecting.size + this.preparing.size
   }
 
   /** Whether it waits before it tries again. */
@@ -57,25 +60,26 @@ export class PoolConnector {
   }
 
   private async connect(): Promise<void> {
-    this.connecting++
+    const attempt: { target: PoolTarget | undefined } = { target: undefined }
+    this.connecting.add(attempt)
     const { signal } = this.controller
     let connection: MessageConnection | undefined
     let failure: SluiceError | undefined
     try {
-      const target = await this.pickTarget()
-      connection = await this.owner.connect(this.pool, target, signal)
+      attempt.target = await this.pickTarget()
+      connection = await this.owner.connect(this.pool, attempt.target, signal)
     } catch (error) {
       failure = asSluiceError(error, 'SYSTEM', { phase: 'connect' })
     }
-    this.connecting--
+    this.connecting.delete(attempt)
     if (connection === undefined) {
-      if (!signal.aborted) this.failed(failure!)
+      if (!signal.aborted) this.failed(failure!, attempt.target)
       return
     }
     // It may have become active, or been lost, before this was told of it.
     if (connection.state === 'closed') {
       const isToldAlready = this.cancelTimer !== undefined || signal.aborted
-      if (!isToldAlready) this.failed(messageError('MESSAGE_CONNECTION', 'before it was active'))
+      if (!isToldAlready) this.failed(messageError('MESSAGE_CONNECTION', 'before it was active'), attempt.target)
       return
     }
     if (connection.state !== 'active') this.preparing.add(connection)
@@ -83,45 +87,54 @@ export class PoolConnector {
   }
 
   private async pickTarget(): Promise<PoolTarget> {
-    const areUsedUp = this.nextTarget >= this.targets.length
-    if (this.targets.length === 0 || (areUsedUp && this.failuresSinceResolved >= 2 * this.targets.length)) {
-      const targets = await this.owner.resolve(this.pool, this.controller.signal)
-      if (targets.length === 0) throw messageError('MESSAGE_NOT_CONNECTED', 'the resolver gave no address')
-      this.targets = targets
-      this.failuresSinceResolved = 0
-      this.nextTarget = 0
-    } else if (areUsedUp) {
-      this.nextTarget = 0
+    const { targets } = this
+    if (this.owner.watch !== undefined && this.unwatch === undefined)
+      this.unwatch = this.owner.watch(this.pool, (endpoints) => this.follow(endpoints))
+    if (targets.isDue) {
+      const found = await this.owner.resolve(this.pool, this.controller.signal)
+      if (found.length === 0) throw messageError('MESSAGE_NOT_CONNECTED', 'the resolver gave no address')
+      targets.set(found, this.owner.areSpread)
     }
-    return this.targets[this.nextTarget++ % this.targets.length]!
+    const uses = [...this.connecting].flatMap(({ target }) => target ?? [])
+    return targets.pick([...uses, ...this.pool.targetsInUse])
+  }
+
+  // The resolver has news. They end the wait for the next attempt: what has come may be what was waited for.
+  private follow(endpoints: readonly PoolTarget[]): void {
+    if (this.controller.signal.aborted || areSame(endpoints, this.targets.endpoints)) return
+    this.targets.set(endpoints, this.owner.areSpread)
+    // Who is listed nowhere may still be there; better that than nobody.
+    if (endpoints.length === 0) return
+    this.cancelTimer?.()
+    this.cancelTimer = undefined
+    this.failures = 0
+    const making = [...this.connecting, ...this.preparing].flatMap(({ target }) => target ?? [])
+    this.pool.rescale(this.targets, making)
+    this.connectIfWanted()
   }
 
   /** It is active: the next one may have the same address. */
   succeeded(connection: MessageConnection): void {
     this.preparing.delete(connection)
     this.failures = 0
-    this.failuresSinceResolved = 0
-    if (this.nextTarget > 0) this.nextTarget--
+    if (connection.target !== undefined) this.targets.succeeded(connection.target)
   }
 
   /** It is gone, after it was active or before. */
   lost(connection: MessageConnection, wasActive: boolean, cause: SluiceError | undefined): void {
     const wasPreparing = this.preparing.delete(connection)
     if (this.controller.signal.aborted) return
-    if (wasActive) this.wait(0)
-    else if (wasPreparing) this.failed(cause ?? messageError('MESSAGE_CONNECTION', 'before it was active'))
+    if (wasActive && !connection.isLeft) this.wait(0)
+    else if (wasPreparing)
+      this.failed(cause ?? messageError('MESSAGE_CONNECTION', 'before it was active'), connection.target)
   }
 
-  private failed(error: SluiceError): void {
+  private failed(error: SluiceError, target: PoolTarget | undefined): void {
     this.failures++
-    this.failuresSinceResolved++
     this.pool.connectFailed(error)
     // Other addresses of the same name come at once, before any wait.
-    if (this.nextTarget > 0 && this.nextTarget < this.targets.length) {
-      this.connectIfWanted()
-      return
-    }
-    this.wait(this.failures)
+    if (this.targets.hasFailed(target)) this.connectIfWanted()
+    else this.wait(this.failures)
   }
 
   private wait(failures: number): void {
@@ -137,6 +150,7 @@ export class PoolConnector {
   stop(): void {
     this.cancelTimer?.()
     this.cancelTimer = undefined
+    this.unwatch?.()
     this.controller.abort(messageError('MESSAGE_POOL_CLOSED'))
   }
 }

@@ -7,14 +7,20 @@ import { MessageQueue } from './message-queue.js'
 import type { Outgoing, OutgoingHolder } from './outgoing.js'
 import { PoolConnector, type PoolTarget } from './pool-connector.js'
 import type { poolOptions } from './pool-options.js'
+import { keyOf } from './resolver.js'
 import { MessageSender, type SenderOwner } from './sender.js'
+import type { TargetList } from './target-list.js'
 
 /** What a pool needs of its service. */
 export interface PoolOwner extends SenderOwner {
-  readonly clock: { after(ms: number, callback: () => void): () => void }
+  readonly clock: { after(ms: number, callback: () => void): () => void; nowMs(): number }
   /** Makes a connection to one address; it is the pool's from then on. */
   connect(pool: MessagePool, target: PoolTarget, signal: AbortSignal): Promise<MessageConnection>
   resolve(pool: MessagePool, signal: AbortSignal): Promise<readonly PoolTarget[]>
+  /** Tells of changes; undefined where none are told. */
+  readonly watch: ((pool: MessagePool, changed: (targets: readonly PoolTarget[]) => void) => () => void) | undefined
+  /** Whether the addresses are different places, and not one that has several. */
+  readonly areSpread: boolean
   random(): number
   disconnected(pool: MessagePool, error: SluiceError | undefined): void
   stopped(pool: MessagePool): void
@@ -210,6 +216,8 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
     if (this.main === undefined) this.appoint(connection)
     this.roomFor(connection)
     connection.touch()
+    // Others may be wanted that had to wait for this one.
+    this.scale()
   }
 
   /** @internal The peer wants nothing new on it: what it has not begun goes over others. */
@@ -221,6 +229,31 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
     this.sendAgain(unsent)
     this.wakeOthers()
     this.scale()
+  }
+
+  /** @internal Where its connections go to, but for those that are being left. */
+  get targetsInUse(): PoolTarget[] {
+    return [...this.connections].flatMap(({ target, isLeft }) => (isLeft || target === undefined ? [] : target))
+  }
+
+  /**
+   * @internal The addresses have changed: leaves those that are gone, and places that have more than their part.
+   *
+   * @param making where connections are being made to.
+   */
+  rescale(targets: TargetList, making: readonly PoolTarget[]): void {
+    const counts = new Map<string, number>()
+    const count = (target: PoolTarget) => {
+      const sum = (counts.get(keyOf(target)) ?? 0) + 1
+      counts.set(keyOf(target), sum)
+      return sum
+    }
+    const staying = this.active.filter(({ target }) => target !== undefined && targets.has(target))
+    const gone = this.active.filter((connection) => !staying.includes(connection))
+    const part = Math.ceil((staying.length + making.length) / targets.endpoints.length)
+    making.forEach(count)
+    for (const connection of staying) if (count(connection.target!) > part) gone.push(connection)
+    for (const connection of gone) connection.leave()
   }
 
   // The main connection keeps its role until it is gone: what it has begun comes before what another one would send.

@@ -16,11 +16,11 @@ import type { TlsContext } from '../tls/context.js'
 import type { TlsClientOptions, TlsServerOptions } from '../tls/options.js'
 import { type CompressionEngine, compressionParser } from './compression.js'
 import type { MessageContext } from './context.js'
-import type { Resolver } from './destination.js'
 import type { MessageConnection } from './message-connection.js'
 import type { Undelivered } from './message-options.js'
 import type { MessagePool } from './pool.js'
 import type { Protocol } from './protocol.js'
+import type { NameResolver } from './resolver.js'
 
 /** In which state connections begin. Source: SF-50. */
 export type StartState = 'raw' | 'inactive' | 'active'
@@ -59,7 +59,7 @@ export interface MessageServiceOptions {
    *  authenticates. When it is done the connection is active. If it throws, the connection is closed. */
   prepare?: (connection: MessageConnection, pool: MessagePool) => void | Promise<void>
   /** Finds addresses for names that are none. Default: `'host:port'` by DNS. */
-  resolver?: Resolver
+  resolver?: NameResolver
   /** Bound on each message, unless it has one of its own. Default 0: none. */
   timeoutMs?: number
   /** Largest body that is taken as a whole. Default 16 777 216. Source: IC-29. */
@@ -125,9 +125,9 @@ const runtimeParser = {
 
 const resolverParser = {
   allowed: 'an object with resolve()',
-  parse(value: unknown, option: string): Resolver {
-    if (typeof (value as Resolver | null)?.resolve !== 'function') throw expected(this.allowed, value, option)
-    return value as Resolver
+  parse(value: unknown, option: string): NameResolver {
+    if (typeof (value as NameResolver | null)?.resolve !== 'function') throw expected(this.allowed, value, option)
+    return value as NameResolver
   },
 }
 

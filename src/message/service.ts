@@ -42,6 +42,7 @@ type Checked = Parsed<typeof serviceOptions>
 interface Side {
   start: StartState
   pool: MessagePool | undefined
+  target: Endpoint | undefined
   startTls: StartTlsOptions | TlsContext | undefined
   accepted: MessageListenOptions['accepted']
 }
@@ -191,7 +192,10 @@ export class MessageService implements AsyncDisposable {
   async listen(options: MessageListenOptions): Promise<Listener> {
     this.refuseClosed()
     const { startTls, start = 'active', accepted, ...rest } = options
-    const side: Side = { start, pool: undefined, startTls: startTls as StartTlsOptions | undefined, accepted }
+    const side: Side = {
+      ...{ start, pool: undefined, target: undefined, accepted },
+      startTls: startTls as StartTlsOptions | undefined,
+    }
     serviceOptions.start.parse(start, 'start')
     if (accepted !== undefined && typeof accepted !== 'function') throw expected('a function', accepted, 'accepted')
     const owner = this.ownerOf(undefined)
@@ -223,6 +227,7 @@ export class MessageService implements AsyncDisposable {
   ): MessageConnection {
     const connection = new MessageConnection(owner, transport as Connection, isClient)
     transport.data = connection
+    connection.target = side.target
     this.open.add(connection)
     this.sides.set(connection, side)
     connection.start(side.start === 'raw')
@@ -282,12 +287,18 @@ export class MessageService implements AsyncDisposable {
     const parsed = parse(poolOptions, options)
     if (this.pools.size >= this.options.maxPools)
       throw messageError('MESSAGE_TOO_MANY_POOLS', `${this.options.maxPools} are open`)
+    const { resolver } = this.options
     const id = randomBytes(8).toString('hex')
     const owner: PoolOwner = {
       ...this.senderPart(),
       clock: this.clock,
       connect: (pool, target, signal) => this.connect(pool, given, target, id, signal),
       resolve: (pool, signal) => this.resolve(pool, given, signal),
+      watch:
+        given === undefined && resolver?.watch !== undefined
+          ? (pool, changed) => resolver.watch!(pool.name, changed)
+          : undefined,
+      areSpread: given === undefined,
       random: () => (this.options.random ?? Math.random)(),
       disconnected: (pool, error) => this.options.events?.poolDisconnect?.(pool, error),
       stopped: (pool) => {
@@ -337,7 +348,7 @@ export class MessageService implements AsyncDisposable {
             lookup: onlyAddress(address!),
           }
     const side: Side = {
-      ...{ start: this.options.start ?? 'active', pool, accepted: undefined },
+      ...{ start: this.options.start ?? 'active', pool, target, accepted: undefined },
       startTls: this.options.startTls as StartTlsOptions | undefined,
     }
     const owner = this.ownerOf(pool, id)

@@ -79,11 +79,11 @@ export class Program implements AsyncDisposable {
   readonly ended: Promise<Ended>
   private readonly streams: { stdout: Lines; stderr: Lines }
 
-  constructor(command: string[], env: Record<string, string> = {}) {
+  constructor(command: string[], env: Record<string, string> = {}, stdin: 'ignore' | 'pipe' = 'ignore') {
     this.process = spawn(command[0]!, command.slice(1), {
       cwd: root,
       env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [stdin, 'pipe', 'pipe'],
       timeout: 18_000,
       killSignal: 'SIGKILL',
     })
@@ -104,6 +104,16 @@ export class Program implements AsyncDisposable {
     if (line !== undefined) return line
     const { code, signal, stderr } = await this.ended
     throw new Error(`the program ended (${signal ?? code}) before its next line\n${stderr}`)
+  }
+
+  /** Types a line, where its input is a pipe. */
+  say(line: string): void {
+    this.process.stdin!.write(`${line}\n`)
+  }
+
+  /** Ends its input. */
+  end(): void {
+    this.process.stdin!.end()
   }
 
   /** Sends a signal. */

@@ -32,6 +32,7 @@ const javaScriptOnly = [
   'RESOLVE_TIMEOUT',
   'PLAINTEXT_BEFORE_TLS',
   'ADDON_NOT_LOADED',
+  'ETCD_FAILED',
 ]
 
 describe('error table', () => {

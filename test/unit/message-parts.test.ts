@@ -1,21 +1,9 @@
-// Parts of messages that need no connection: codecs, compression, resolvers, reconnect delays, the bytes in the document.
+// Parts of messages that need no connection: codecs, compression, reconnect delays, the bytes in the document.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { deflateRawSync } from 'node:zlib'
 import type { SluiceError } from 'sluice'
-import {
-  bytes,
-  clone,
-  defineProtocol,
-  dnsResolver,
-  json,
-  MessageService,
-  oneWay,
-  request,
-  StaticResolver,
-  stream,
-  utf8,
-} from 'sluice/messages'
+import { bytes, clone, defineProtocol, json, MessageService, oneWay, request, stream, utf8 } from 'sluice/messages'
 import { describe, expect, it } from 'vitest'
 import { agreeOn } from '../../src/message/compression.js'
 import { wireErrorRows } from '../../src/message/failure.js'
@@ -139,53 +127,6 @@ describe('compression', () => {
     }
     expect(written.map((piece) => piece[1])).toEqual([0, 2, 0])
     expect(written[1]!.length).toBeLessThan(100)
-  })
-})
-
-describe('resolvers', () => {
-  it('of lists give them, also when they change', async () => {
-    const resolver = new StaticResolver({ web: ['10.0.0.1:80', { address: '::1', port: 81 }], local: '/run/x' })
-    expect(await resolver.resolve('web')).toEqual([
-      { address: '10.0.0.1', port: 80 },
-      { address: '::1', port: 81 },
-    ])
-    expect(await resolver.resolve('local')).toEqual([{ path: '/run/x' }])
-    resolver.set('web', '10.0.0.2:80')
-    expect(await resolver.resolve('web')).toEqual([{ address: '10.0.0.2', port: 80 }])
-    await expect(resolver.resolve('other')).rejects.toMatchObject({ code: 'ERR_SLUICE_INVALID_OPTION' })
-    expect(codeOf(() => resolver.set('web', 'nonsense'))).toBe('ERR_SLUICE_INVALID_OPTION')
-  })
-
-  const functions = {
-    resolveSrv: async (name: string) => {
-      if (name !== '_m._tcp.x') throw new Error('ENODATA')
-      return [
-        { name: 'b.x', port: 2, priority: 20, weight: 5 },
-        { name: 'a.x', port: 1, priority: 10, weight: 1 },
-        { name: 'c.x', port: 3, priority: 10, weight: 99 },
-      ]
-    },
-    resolve4: async (name: string) => {
-      if (name === 'c.x') throw new Error('ENOTFOUND')
-      return [`10.0.0.${name.charCodeAt(0)}`]
-    },
-    resolve6: async (name: string) => (name === 'c.x' ? ['::c'] : Promise.reject(new Error('ENODATA'))),
-  }
-
-  it('of DNS follow SRV records, by priority and weight, and addresses', async () => {
-    const first = (random: number) =>
-      dnsResolver({ functions, random: () => random }).resolve('_m._tcp.x', new AbortController().signal)
-    expect(await first(0.5)).toEqual([
-      { address: '::c', port: 3 },
-      { address: '10.0.0.97', port: 1 },
-      { address: '10.0.0.98', port: 2 },
-    ])
-    expect((await first(0))[0]).toEqual({ address: '10.0.0.97', port: 1 })
-    const { signal } = new AbortController()
-    expect(await dnsResolver({ functions, port: 7 }).resolve('a.x', signal)).toEqual([
-      { address: '10.0.0.97', port: 7 },
-    ])
-    await expect(dnsResolver({ functions }).resolve('a.x', signal)).rejects.toThrow('ENODATA')
   })
 })
 

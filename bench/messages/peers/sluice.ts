@@ -1,5 +1,5 @@
 import { Runtime } from 'sluice'
-import { bytes, defineProtocol, empty, json, MessageService, oneWay, request } from 'sluice/messages'
+import { bytes, defineProtocol, empty, json, MessageService, oneWay, request, stream } from 'sluice/messages'
 import { bodyOf, checkAnswer, checkCount, type Peer } from '../peer.js'
 
 const protocol = defineProtocol({
@@ -7,11 +7,12 @@ const protocol = defineProtocol({
   messages: {
     echo: request(bytes(), bytes()),
     take: request(bytes(), empty()),
+    pour: request(stream(), json<number>()),
     tell: oneWay(bytes()),
     count: request(empty(), json<number>()),
   },
 })
-const { echo, take, tell, count } = protocol.messages
+const { echo, take, pour, tell, count } = protocol.messages
 
 /** sluice/messages. */
 export const peer: Peer = {
@@ -22,6 +23,11 @@ export const peer: Peer = {
     service.handle(protocol, {
       echo: (body) => body,
       take: () => {},
+      pour: async (body) => {
+        let got = 0
+        for await (const piece of body) got += piece.length
+        return got
+      },
       tell: () => {
         told++
       },
@@ -45,8 +51,12 @@ export const peer: Peer = {
     await pool.request(count, undefined)
     return {
       async request() {
-        if (options.echoes) checkAnswer(await pool.request(echo, body), options)
+        if (options.streams) checkCount(await pool.request(pour, body), body.length)
+        else if (options.echoes) checkAnswer(await pool.request(echo, body), options)
         else await pool.request(take, body)
+      },
+      async stream(length) {
+        checkCount(await pool.request(pour, piecesOf(length)), length)
       },
       async push(mayGoOn) {
         let sent = 0
@@ -61,4 +71,10 @@ export const peer: Peer = {
       },
     }
   },
+}
+
+const piece = bodyOf(1 << 18)
+
+async function* piecesOf(length: number): AsyncGenerator<Uint8Array> {
+  for (let rest = length; rest > 0; rest -= piece.length) yield rest >= piece.length ? piece : piece.subarray(0, rest)
 }
