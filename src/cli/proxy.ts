@@ -57,7 +57,9 @@ export async function run(argv: string[]): Promise<number> {
   return 0
 }
 
-function loader(values: ProxyValues): () => Promise<ProxyPlan> {
+type Load = (former?: ProxyPlan) => Promise<ProxyPlan>
+
+function loader(values: ProxyValues): Load {
   const { config } = values
   if (config === undefined) {
     if (values.watch) throw new UsageError('option "--watch" needs "--config" as well')
@@ -68,7 +70,7 @@ function loader(values: ProxyValues): () => Promise<ProxyPlan> {
   )
   const stray = others.find(([name]) => !['config', 'test', 'watch'].includes(name))
   if (stray !== undefined) throw new UsageError(`option "--${stray[0]}" cannot be given together with "--config"`)
-  return () => loadConfig(config)
+  return (former) => loadConfig(config, former)
 }
 
 function firstLine(proxy: ProxyServer): Record<string, unknown> {
@@ -83,7 +85,7 @@ function firstLine(proxy: ProxyServer): Record<string, unknown> {
   }
 }
 
-function watchSignals(proxy: ProxyServer, load: () => Promise<ProxyPlan>, values: ProxyValues): () => void {
+function watchSignals(proxy: ProxyServer, load: Load, values: ProxyValues): () => void {
   let asked = false
   const end = () => {
     if (asked) {
@@ -103,11 +105,11 @@ function watchSignals(proxy: ProxyServer, load: () => Promise<ProxyPlan>, values
   }
 }
 
-async function reloadBy(proxy: ProxyServer, load: () => Promise<ProxyPlan>): Promise<void> {
+async function reloadBy(proxy: ProxyServer, load: Load): Promise<void> {
   try {
     let plan: ProxyPlan
     try {
-      plan = await load()
+      plan = await load(proxy.plan)
     } catch (error) {
       proxy.reloadFailed(error as Error)
       throw error

@@ -1,8 +1,12 @@
 import type { EngineName } from '../engines.js'
+import type { AcceptProxyOptions, MonitorOptions } from '../handshake/accept-steps.js'
+import type { ProxySendOptions } from '../handshake/proxy-options.js'
+import type { CidrSet } from '../rules/cidr-set.js'
+import type { Rule } from '../rules/rule.js'
+import type { StickTable, StickTableOptions } from '../rules/stick-table.js'
 import type { SocketOptions } from '../socket-options.js'
 import type { TlsClientOptions, TlsServerOptions } from '../tls/options.js'
 import type { UpstreamPoolOptions, UpstreamServerOptions } from '../upstream/options.js'
-import type { AcceptProxyOptions, MonitorOptions, ProxySendOptions } from './openings.js'
 
 /** Files in place of what `cert`, `key` and so on would hold; relative ones are looked for beside the configuration. */
 export interface TlsFiles {
@@ -57,11 +61,23 @@ export interface ProxyUpstreamOptions
   serverTimeoutMs?: number
 }
 
+/** A {@link Rule} in which names stand for tables. */
+export type ProxyRule = NamedTables<Rule>
+
+type NamedTables<T> = T extends StickTable
+  ? string
+  : T extends Uint8Array | CidrSet
+    ? T
+    : T extends object
+      ? { [K in keyof T]: NamedTables<T[K]> }
+      : T
+
 /** Which clients go where: all that is given has to fit. */
 export interface ProxyRoute {
-  /** Names asked for in TLS: `'a.example'`, or `'*.b.example'` for one label more. */
+  /** Names asked for in TLS: `'a.example'`, or `'*.b.example'` for one label more. Where TLS does not end here, they are
+   *  read from the client's first bytes, for which it is waited. */
   serverNames?: string[]
-  /** Application protocols agreed on in TLS. */
+  /** Application protocols agreed on in TLS, or offered where TLS does not end here. */
   alpn?: string[]
   /** Whether the client speaks TLS. */
   tls?: boolean
@@ -95,6 +111,10 @@ export interface ProxyListenerOptions {
   acceptProxy?: boolean | AcceptProxyOptions
   /** Health checks of balancers in front of us, answered before all else. Source: HP-18, HP-19. */
   monitor?: MonitorOptions
+  /** Who is let in, held, or counted; tables stand in them by their names. Default: everybody. */
+  rules?: ProxyRule[]
+  /** How long rules of the stage `'content'` wait for content. Default 5 000. Source: HP-56. */
+  inspectDelayMs?: number
   /** Bound on all that comes before the session, TLS included. Default 10 000. Source: HP-16. */
   handshakeTimeoutMs?: number
   /** Bytes per second of each connection, e.g. `'1 MB'`. Default: no limit. */
@@ -126,6 +146,8 @@ export interface ProxyConfig {
   listeners: ProxyListenerOptions[]
   /** Where connections go, by name. */
   upstreams: Record<string, ProxyUpstreamOptions>
+  /** What rules count in, by name. A table whose options stay the same keeps its entries over a reload. */
+  tables?: Record<string, Omit<StickTableOptions, 'exchange'>>
   /** How to talk to the kernel. Default `'auto'`, or SLUICE_ENGINE. Cannot be changed by a reload. */
   engine?: Exclude<EngineName, 'sim'>
   /** I/O threads, 0 to 64. Default 0. Cannot be changed by a reload. */

@@ -2,7 +2,7 @@ import type { Connection } from '../connection.js'
 import type { SluiceError } from '../errors.js'
 import type { Listener, ListenerAddress, ListenerStats } from '../listener.js'
 import type { Runtime } from '../runtime.js'
-import type { ListenerPlan } from './plan.js'
+import { keyOf, type ListenerPlan } from './plan.js'
 import { RecentRate } from './recent-rate.js'
 import { type Session, type SessionEnd, sessionOf, type Upstream } from './session.js'
 
@@ -36,7 +36,13 @@ export class Front {
   }
 
   get name(): string {
-    return this.plan.name
+    return this.plan.name ?? this.socketKey
+  }
+
+  /** What a successor calls its socket: with the port that the system picked. */
+  get socketKey(): string {
+    const { where } = this.plan
+    return keyOf('path' in where ? where : { ...where, port: this.address.port! })
   }
 
   /** Where it listens, with the port that the system picked. */

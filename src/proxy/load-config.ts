@@ -10,11 +10,11 @@ import { type ProxyPlan, planOf } from './plan.js'
  *
  * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` naming the file, and the path to the mistake in it.
  */
-export async function loadConfig(file: string): Promise<ProxyPlan> {
+export async function loadConfig(file: string, former?: ProxyPlan): Promise<ProxyPlan> {
   const path = resolve(file)
   const config = path.endsWith('.json') ? readJson(path) : await readModule(path)
   try {
-    return planOf(config, dirname(path))
+    return planOf(config, dirname(path), former)
   } catch (error) {
     throw error instanceof SluiceError ? inFile(path, error) : error
   }

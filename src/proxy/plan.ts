@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { SluiceError } from '../errors.js'
 import type { ListenOptions } from '../listener.js'
 import {
@@ -20,6 +21,8 @@ import { type ByteSize, byteSize } from '../rate-limit/byte-size.js'
 import { KeyedRateLimitGroups } from '../rate-limit/keyed-rate-limit-groups.js'
 import { RateLimit } from '../rate-limit/rate-limit.js'
 import { RateLimitGroup } from '../rate-limit/rate-limit-group.js'
+import type { RuleList } from '../rules/rule-list.js'
+import { StickTable, type StickTableOptions } from '../rules/stick-table.js'
 import type { RuntimeOptions } from '../runtime-options.js'
 import { socketOptions } from '../socket-options.js'
 import { TlsContext } from '../tls/context.js'
@@ -27,7 +30,7 @@ import { clientTls } from '../tls/setup.js'
 import { poolRulesOf, type UpstreamPoolOptions, type UpstreamServerOptions } from '../upstream/options.js'
 import type { ProxyConfig, ProxySendChoice } from './config.js'
 import { type Networks, networksParser } from './networks.js'
-import { checkSendProxy, openingOptions } from './openings.js'
+import { checkSendProxy, inside, openingPlan } from './openings.js'
 import { withFiles } from './tls-files.js'
 
 /** Where a socket listens. */
@@ -44,7 +47,8 @@ export interface RoutePlan {
 
 /** A listener, checked and ready to be bound. */
 export interface ListenerPlan {
-  readonly name: string
+  /** Undefined: by its address, once that is known. */
+  readonly name: string | undefined
   readonly where: Where
   /** What makes a socket the same one, before and after a reload, here and in a successor. */
   readonly key: string
@@ -53,6 +57,7 @@ export interface ListenerPlan {
   readonly routes: readonly RoutePlan[]
   /** For all others; undefined refuses them. */
   readonly to: string | undefined
+  readonly rules: RuleList | undefined
   readonly relay: { tunnelTimeoutMs: number; finTimeoutMs: number }
   /** All that it was made of: compared to see whether a reload has changed it. */
   readonly source: unknown
@@ -68,10 +73,17 @@ export interface UpstreamPlan {
   readonly source: { rest: unknown; servers: unknown }
 }
 
+/** A table, and what it was made of. */
+export interface TablePlan {
+  readonly table: StickTable
+  readonly source: unknown
+}
+
 /** A checked {@link ProxyConfig}: nothing in it can be wrong any more, but for what only the system knows. */
 export interface ProxyPlan {
   readonly listeners: readonly ListenerPlan[]
   readonly upstreams: readonly UpstreamPlan[]
+  readonly tables: ReadonlyMap<string, TablePlan>
   readonly runtime: RuntimeOptions
   readonly stats: Where | undefined
   readonly drainTimeoutMs: number
@@ -86,6 +98,7 @@ const text = () => optional(string())
 const shape = {
   listeners: any(),
   upstreams: any(),
+  tables: any(),
   engine: optional(oneOf(['auto', 'io_uring', 'epoll', 'kqueue', 'poll'])),
   threads: integer({ min: 0, max: 64, default: 0 }),
   handshakeThreads: integer({ min: 0, max: 64, default: 0 }),
@@ -100,28 +113,54 @@ const shape = {
  * Checks a configuration, with all that it refers to; binds nothing.
  *
  * @param folder where relative names of files begin.
+ * @param former the plan in force: its tables stay where their options do.
  * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` and `ERR_SLUICE_TLS_…`; `option` is the path to the mistake.
  */
-export function planOf(config: unknown, folder: string): ProxyPlan {
-  const { listeners, upstreams, stats, handOver, drainTimeoutMs, log, ...runtime } = parse(shape, config)
+export function planOf(config: unknown, folder: string, former?: ProxyPlan): ProxyPlan {
+  const {
+    listeners,
+    upstreams,
+    tables: tableOptions,
+    stats,
+    handOver,
+    drainTimeoutMs,
+    log,
+    ...runtime
+  } = parse(shape, config)
   if (typeof upstreams !== 'object' || upstreams === null || Array.isArray(upstreams))
     throw expected('an object of upstreams by name', upstreams, 'upstreams')
   if (!Array.isArray(listeners) || listeners.length === 0)
     throw expected('a list of at least one listener', listeners, 'listeners')
   const names = Object.keys(upstreams as ProxyConfig['upstreams'])
   const planned = Object.entries(upstreams).map(([name, each]) => upstreamPlan(name, each, folder))
-  const plans = listeners.map((each, i) => listenerPlan(each, `listeners[${i}]`, names, folder))
+  const tables = tablesOf(tableOptions, former)
+  const byName = new Map([...tables].map(([name, { table }]) => [name, table]))
+  const plans = listeners.map((each, i) => listenerPlan(each, `listeners[${i}]`, names, byName, folder))
   for (const [i, { key, name }] of plans.entries()) {
     // Port 0 is another one each time.
     const same = plans.findIndex((other) => other.key === key && !key.endsWith(':0'))
     if (same < i && same >= 0) throw expected(`another address than that of listeners[${same}]`, key, `listeners[${i}]`)
     const called = plans.findIndex((other) => other.name === name)
-    if (called < i && !key.endsWith(':0')) throw expected('different for each listener', name, `listeners[${i}].name`)
+    if (called < i && name !== undefined) throw expected('different for each listener', name, `listeners[${i}].name`)
   }
   return {
-    ...{ listeners: plans, upstreams: planned, runtime, drainTimeoutMs, handOver, log },
+    ...{ listeners: plans, upstreams: planned, tables, runtime, drainTimeoutMs, handOver, log },
     stats: stats === undefined ? undefined : whereOf(parse(whereShape, stats, whereRules, 'stats')),
   }
+}
+
+function tablesOf(input: unknown, former: ProxyPlan | undefined): Map<string, TablePlan> {
+  if (input === undefined) return new Map()
+  if (typeof input !== 'object' || input === null || Array.isArray(input))
+    throw expected('an object of tables by name', input, 'tables')
+  return new Map(
+    Object.entries(input).map(([name, source]) => {
+      const known = former?.tables.get(name)
+      if (known !== undefined && isDeepStrictEqual(known.source, source)) return [name, known]
+      const options = source as StickTableOptions
+      return [name, { table: inside(`tables.${name}`, () => new StickTable(options)), source }]
+    }),
+  )
 }
 
 // ---- Listeners
@@ -157,6 +196,8 @@ const listenerShape = {
   plain: optional(oneOf(['refuse', 'allow'])),
   acceptProxy: any(),
   monitor: any(),
+  rules: any(),
+  inspectDelayMs: optional(milliseconds()),
   handshakeTimeoutMs: optional(milliseconds()),
   rateLimit: any(),
   totalRateLimit: any(),
@@ -169,7 +210,13 @@ const listenerShape = {
   socket: any(),
 }
 
-function listenerPlan(input: unknown, within: string, upstreams: readonly string[], folder: string): ListenerPlan {
+function listenerPlan(
+  input: unknown,
+  within: string,
+  upstreams: readonly string[],
+  tables: ReadonlyMap<string, StickTable>,
+  folder: string,
+): ListenerPlan {
   const options = parse(listenerShape, input, whereRules, within)
   const where = whereOf(options)
   const key = keyOf(where)
@@ -178,21 +225,28 @@ function listenerPlan(input: unknown, within: string, upstreams: readonly string
   if (tls === undefined && options.plain !== undefined)
     throw expected(`absent without "${within}.tls"`, options.plain, `${within}.plain`)
   if (options.socket !== undefined) parse(socketOptions, options.socket, [], `${within}.socket`)
-  const routes = routesOf(options.routes, `${within}.routes`, upstreams, tls !== undefined)
+  const routes = routesOf(options.routes, `${within}.routes`, upstreams)
   const to = options.to ?? (upstreams.length === 1 ? upstreams[0] : undefined)
   if (to !== undefined) checkUpstream(to, `${within}.to`, upstreams)
   if (to === undefined && routes.length === 0) {
     const known = upstreams.length === 0 ? 'there are no upstreams' : `upstreams are ${upstreams.join(', ')}`
     throw refused(`${within}.to`, `is missing, as is "${within}.routes"; ${known}`)
   }
+  const peeks =
+    tls === undefined &&
+    routes.some(({ serverNames, alpn, tls: wantsTls }) => serverNames ?? alpn ?? wantsTls !== undefined)
+  const opening = openingPlan(options, within, peeks, tables)
+  // Where TLS is all there is before the session.
+  if (tls !== undefined && opening.options.handshake === undefined)
+    tls.handshakeTimeoutMs ??= options.handshakeTimeoutMs
   return {
-    ...{ name: options.name ?? key, where, key, routes, to },
+    ...{ name: options.name, where, key, routes, to, rules: opening.rules },
     options: {
       ...(options.socket as object | undefined),
       ...{ backlog, maxConnections, maxConnectionsPerSecond },
       ...{ allowHalfOpen: true, readTimeoutMs: clientTimeoutMs, writeTimeoutMs: clientTimeoutMs },
       ...ratesOf(options, within),
-      ...openingOptions(options, within, routes),
+      ...opening.options,
       tls: tls && TlsContext.make('server', tls, `${within}.tls`),
     },
     relay: { tunnelTimeoutMs, finTimeoutMs },
@@ -232,15 +286,13 @@ const routeShape = {
   to: string(),
 }
 
-function routesOf(input: unknown, within: string, upstreams: readonly string[], hasTls: boolean): RoutePlan[] {
+function routesOf(input: unknown, within: string, upstreams: readonly string[]): RoutePlan[] {
   if (input === undefined) return []
   if (!Array.isArray(input)) throw expected('a list of routes', input, within)
   return input.map((each, i) => {
     const option = `${within}[${i}]`
     const route = parse(routeShape, each, [requiresOneOf('serverNames', 'alpn', 'tls', 'from')], option)
     checkUpstream(route.to, `${option}.to`, upstreams)
-    if (route.alpn !== undefined && !hasTls)
-      throw expected('absent without "tls" of the listener', route.alpn, `${option}.alpn`)
     return {
       ...{ tls: route.tls, from: route.from, to: route.to },
       serverNames: wordsOf(route.serverNames, /^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$/i, 'a name, or *. and a name', `${option}.serverNames`)?.map((name) => name.toLowerCase()), // biome-ignore format: one line

@@ -1,4 +1,4 @@
-import type { ProxyListenerStats, ProxyStats, ProxyUpstreamStats } from './stats-types.js'
+import type { ProxyListenerStats, ProxyStats, ProxyTableStats, ProxyUpstreamStats } from './stats-types.js'
 
 type Labels = Readonly<Record<string, string>>
 type Sample = readonly [labels: Labels, value: number | undefined]
@@ -32,6 +32,28 @@ export function prometheusText(stats: ProxyStats): string {
   ])
   listenerMetrics(page, listeners)
   upstreamMetrics(page, upstreams)
+  const tables = (value: (table: ProxyTableStats) => number): Sample[] =>
+    stats.tables.map((table) => [{ table: table.name }, value(table)])
+  page.gauge(
+    'sluice_table_entries',
+    'Entries of a table.',
+    tables(({ entries }) => entries),
+  )
+  page.gauge(
+    'sluice_table_entries_limit',
+    'Most entries of a table.',
+    tables(({ size }) => size),
+  )
+  page.counter(
+    'sluice_table_tracked_total',
+    'Connections tracked.',
+    tables(({ tracked }) => tracked),
+  )
+  page.counter(
+    'sluice_table_untracked_total',
+    'Connections that found no room.',
+    tables(({ untracked }) => untracked),
+  )
   return page.text
 }
 

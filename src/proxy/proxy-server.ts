@@ -96,9 +96,12 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
       this.runtime,
       path,
       () => {
-        const sockets = this.fronts.map((front) => ({ name: front.plan.key, listener: front.socket }))
+        const sockets = this.fronts.map((front) => ({ name: front.socketKey, listener: front.socket }))
         if (this.stats_ === undefined) return sockets
-        return [...sockets, { name: statsKey(this.plan.stats!), listener: this.stats_.listener }]
+        const { listener } = this.stats_
+        const where = this.plan.stats!
+        const bound = 'path' in where ? where : { ...where, port: listener.address.port! }
+        return [...sockets, { name: statsKey(bound), listener }]
       },
       () => {
         this.events.handedOver?.()

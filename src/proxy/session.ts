@@ -129,7 +129,7 @@ function fits(route: RoutePlan, client: Connection, address: string | undefined)
   const { serverName, alpn, tls } = facesOf(client)
   if (route.tls !== undefined && route.tls !== tls) return false
   if (route.from !== undefined && (address === undefined || !route.from.has(address))) return false
-  if (route.alpn !== undefined && (alpn === undefined || !route.alpn.includes(alpn))) return false
+  if (route.alpn !== undefined && !alpn.some((name) => route.alpn!.includes(name))) return false
   return route.serverNames === undefined || route.serverNames.some((pattern) => matches(pattern, serverName))
 }
 

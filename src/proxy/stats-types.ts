@@ -21,6 +21,7 @@ export interface ProxyStats {
   sockets: number
   listeners: ProxyListenerStats[]
   upstreams: ProxyUpstreamStats[]
+  tables: ProxyTableStats[]
 }
 
 /** A port. */
@@ -48,6 +49,22 @@ export interface ProxyListenerStats {
   /** Sessions that failed, by code. */
   failures: Record<string, number>
   certificates: ProxyCertificate[]
+  /** In order, with how often each was carried out. */
+  rules: { text: string; hits: number }[]
+}
+
+/** A table that rules count in. */
+export interface ProxyTableStats {
+  name: string
+  entries: number
+  size: number
+  inUse: number
+  tracked: number
+  untracked: number
+  purged: number
+  expired: number
+  /** Keys that most connections are counted in now, ten at most, of the first thousand entries. */
+  busiest: { key: string; tracking: number }[]
 }
 
 /** A certificate that a port shows. */

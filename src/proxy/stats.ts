@@ -1,13 +1,23 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatEndpoint } from '../errors.js'
+import { CidrSet } from '../rules/cidr-set.js'
+import type { Rule } from '../rules/rule.js'
+import { StickTable } from '../rules/stick-table.js'
 import { parseCertificate } from '../tls/certificate.js'
 import type { TlsContext } from '../tls/context.js'
 import type { PemOrDer } from '../tls/parsers.js'
 import { descriptorLimit } from '../upstream/descriptors.js'
 import type { Front } from './front.js'
+import type { ListenerPlan } from './plan.js'
 import type { ProxyServer } from './proxy-server.js'
-import type { ProxyCertificate, ProxyListenerStats, ProxyStats, ProxyUpstreamStats } from './stats-types.js'
+import type {
+  ProxyCertificate,
+  ProxyListenerStats,
+  ProxyStats,
+  ProxyTableStats,
+  ProxyUpstreamStats,
+} from './stats-types.js'
 
 const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
 
@@ -38,6 +48,7 @@ export function proxyStats(proxy: ProxyServer): ProxyStats {
       ...proxy.listeners.map((front) => listenerStats(front, proxy, false, live)),
       ...proxy.leaving.map((front) => listenerStats(front, proxy, true, live)),
     ],
+    tables: [...plan.tables].map(([name, { table }]) => tableStats(name, table)),
     upstreams: [...proxy.upstreams.values()].map(({ plan: each, pool }): ProxyUpstreamStats => {
       const { servers, ...totals } = pool.stats()
       return {
@@ -118,8 +129,40 @@ function listenerStats(front: Front, proxy: ProxyServer, isGone: boolean, live: 
     handshakeFailures: { ...front.handshakeFailures },
     turnedAway: { ...socket.turnedAway },
     failures: { ...front.failures },
+    rules: rulesOf(plan),
     certificates: tls === undefined ? [] : certificatesOf(tls as TlsContext),
   }
+}
+
+function rulesOf({ rules }: ListenerPlan): { text: string; hits: number }[] {
+  if (rules === undefined) return []
+  const { hits } = rules
+  return rules.rules.map((rule, i) => ({ text: ruleText(rule), hits: hits[i] ?? 0 }))
+}
+
+function ruleText({ action, stage, when, ...rest }: Rule): string {
+  const shown = (value: unknown) =>
+    JSON.stringify(value, (_, each) => {
+      if (each instanceof StickTable) return 'a table'
+      return each instanceof CidrSet ? 'a set of networks' : (each as unknown)
+    })
+  const more = Object.keys(rest).length === 0 ? '' : ` ${shown(rest)}`
+  return `${stage === undefined ? '' : `${stage}: `}${action}${more}${when === undefined ? '' : ` when ${shown(when)}`}`
+}
+
+const looked = 1000
+const shownKeys = 10
+
+function tableStats(name: string, table: StickTable): ProxyTableStats {
+  const { entries, size, inUse, tracked, untracked, purged, expired } = table.stats()
+  const found: { key: string; tracking: number }[] = []
+  let count = 0
+  for (const { key, tracking } of table) {
+    if (tracking > 0) found.push({ key: Buffer.isBuffer(key) ? key.toString('hex') : String(key), tracking })
+    if (++count === looked) break
+  }
+  const busiest = found.sort((a, b) => b.tracking - a.tracking).slice(0, shownKeys)
+  return { name, ...{ entries, size, inUse, tracked, untracked, purged, expired, busiest } }
 }
 
 // Reading a certificate takes a while, and it does not change within its context.
