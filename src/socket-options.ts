@@ -47,6 +47,8 @@ export interface SocketOptions {
   /** Algorithm by its kernel name, e.g. `'bbr'`, at most 15 characters.
    *  Source: TCP_CONGESTION, tcp(7); /proc/sys/net/ipv4/tcp_available_congestion_control. */
   congestionControl?: string
+  /** Routers that a packet may pass, 1 to 255. Default 64, from the system. Source: IP_TTL, ip(7); IPV6_UNICAST_HOPS, ipv6(7). */
+  hopLimit?: number
 }
 
 const maxInt = 2_147_483_647
@@ -68,6 +70,7 @@ export const socketOptionChanges = {
   typeOfService: optional(integer({ min: 0, max: 255 })),
   mark: optional(integer({ min: 0, max: maxInt })),
   congestionControl: optional(string({ maxLength: 15 })),
+  hopLimit: optional(integer({ min: 1, max: 255 })),
 } satisfies Shape<SocketOptions>
 
 /** For new listeners and connections: with the defaults. */
@@ -92,6 +95,7 @@ const nativeOrder = [
   'typeOfService',
   'mark',
   'congestionControl',
+  'hopLimit',
 ] as const satisfies readonly (keyof SocketOptions)[]
 
 const fastOpenQueueLength = 256

@@ -51,6 +51,7 @@ const socketOptions = {
   typeOfService: [...notIntegers, 256],
   mark: notIntegers,
   congestionControl: [...notStrings, 'longer than fifteen'],
+  hopLimit: [...notIntegers, 0, 256],
 }
 const sizes = {
   highWaterBytes: [...notIntegers, 0],

@@ -8,13 +8,13 @@ const privileged = process.getuid?.() === 0
 const chosen = {
   ...{ noDelay: false, keepAlive: true, keepAliveIdleMs: 61_000, keepAliveIntervalMs: 7_500, keepAliveCount: 4 },
   ...{ userTimeoutMs: 12_345, notSentLowWaterBytes: 16_384, sendBufferBytes: 100_000, receiveBufferBytes: 120_000 },
-  ...{ typeOfService: 0x28, congestionControl: 'reno' },
+  ...{ typeOfService: 0x28, congestionControl: 'reno', hopLimit: 33 },
   ...(privileged ? { mark: 77 } : {}),
 }
 const told = {
   ...{ noDelay: 0, keepAlive: 1, keepAliveIdle: 61, keepAliveInterval: 8, keepAliveCount: 4 },
   ...{ userTimeoutMs: 12_345, notSentLowWaterBytes: 16_384, sendBufferBytes: 200_000, receiveBufferBytes: 240_000 },
-  ...{ typeOfService: 0x28, congestionControl: 'reno' },
+  ...{ typeOfService: 0x28, congestionControl: 'reno', hopLimit: 33 },
   ...(privileged ? { mark: 77 } : {}),
 }
 

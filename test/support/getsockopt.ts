@@ -21,6 +21,7 @@ print(json.dumps({
     'notSentLowWaterBytes': number(tcp, 25),
     'sendBufferBytes': number(socket.SOL_SOCKET, socket.SO_SNDBUF),
     'receiveBufferBytes': number(socket.SOL_SOCKET, socket.SO_RCVBUF),
+    'hopLimit': number(socket.IPPROTO_IP, socket.IP_TTL),
     'typeOfService': number(socket.IPPROTO_IP, socket.IP_TOS),
     'mark': number(socket.SOL_SOCKET, 36),
     'congestionControl': s.getsockopt(tcp, 13, 16).split(b'\\0')[0].decode(),

@@ -214,5 +214,5 @@ describe('a ByteQueue under random operations', () => {
       }),
       { numRuns: 150 },
     )
-  })
+  }, 60_000)
 })

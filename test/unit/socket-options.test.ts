@@ -23,6 +23,7 @@ const all: Required<SocketOptions> = {
   typeOfService: 8,
   mark: 9,
   congestionControl: 'cubic',
+  hopLimit: 10,
 }
 
 function nativeNames(): string[] {
@@ -48,7 +49,7 @@ describe('socket options', () => {
 
   it('encode booleans as 0 and 1, and the rest as it is', () => {
     const encoded = encodeSocketOptions(parse(socketOptions, all), 'connection')
-    expect(encoded.map(([, value]) => value)).toEqual([0, 1, 1000, 2000, 3, 4000, 1, 1, 5, 6, 7, 8, 9, 'cubic'])
+    expect(encoded.map(([, value]) => value)).toEqual([0, 1, 1000, 2000, 3, 4000, 1, 1, 5, 6, 7, 8, 9, 'cubic', 10])
   })
 
   it('give fast open a queue on a listener and a switch on a connection', () => {
