@@ -1,6 +1,7 @@
 #include "binding/rule_lists.h"
 
 #include "base/clock.h"
+#include "binding/opening_values.h"
 #include "binding/shared_by_number.h"
 #include "binding/stick_tables.h"
 #include "binding/values.h"
@@ -198,22 +199,14 @@ RuleFacts ofSocket(const RuleFacts& facts) {
 Napi::Object verdictOf(Napi::Env env, RuleStage stage, const RuleVerdict& verdict, double delayMs,
                        const ConnectionMarks* marks) {
   static constexpr const char* outcomes[] = {"accept", "reject", "silentDrop", "delay", "undecided"};
+  static const ConnectionMarks none;
+  if (!marks) marks = &none;
   auto result = Napi::Object::New(env);
+  result.Set("marks", values::ruleMarks(env, marks->tags(), marks->variables()));
   result.Set("action", outcomes[static_cast<size_t>(verdict.action)]);
   result.Set("stage", std::string(stages[static_cast<size_t>(stage)]));
   result.Set("rule", verdict.rule);
   result.Set("delayMs", delayMs);
-  auto tags = Napi::Array::New(env);
-  auto variables = Napi::Array::New(env);
-  if (marks) {
-    for (const std::string& tag : marks->tags()) tags.Set(tags.Length(), tag);
-    for (const auto& [name, value] : marks->variables()) {
-      variables.Set(variables.Length(), name);
-      variables.Set(variables.Length(), value);
-    }
-  }
-  result.Set("tags", tags);
-  result.Set("variables", variables);
   return result;
 }
 

@@ -641,9 +641,7 @@ export interface NativeRuleVerdict {
   rule: number
   delayMs: number
   expectProxy: boolean
-  tags: string[]
-  /** Names and values by turns. */
-  variables: string[]
+  marks: { tags: string[]; variables: Record<string, string> }
 }
 
 export interface NativeRuleLists {

@@ -1,3 +1,4 @@
+import type { RuleMarks } from '../connection-facts.js'
 import type { NativeRuleFacts, NativeRuleVerdict } from '../native/binding.js'
 import {
   boolean,
@@ -53,7 +54,7 @@ export interface RehearsedConnection {
 }
 
 /** What becomes of a connection. */
-export interface RuleVerdict {
+export interface RuleVerdict extends RuleMarks {
   /** `'undecided'`: rules of the stage `'content'` wait for more. */
   action: 'accept' | 'reject' | 'silentDrop' | 'undecided'
   /** The stage that it came to. */
@@ -64,10 +65,6 @@ export interface RuleVerdict {
   delayMs: number
   /** Whether a PROXY header is asked for. */
   expectProxy: boolean
-  /** Tags it was given. */
-  tags: string[]
-  /** Variables that were set. */
-  variables: Record<string, string>
 }
 
 const port = integer({ min: 0, max: 65_535, default: 0 })
@@ -139,8 +136,6 @@ export function factsOf(connection: unknown, nowMs: number | undefined): NativeR
 }
 
 /** And what it answers. */
-export function verdictOf({ rule, variables, ...verdict }: NativeRuleVerdict): RuleVerdict {
-  const named: Record<string, string> = {}
-  for (let i = 0; i + 1 < variables.length; i += 2) named[variables[i]!] = variables[i + 1]!
-  return { ...verdict, rule: rule < 0 ? undefined : rule, variables: named }
+export function verdictOf({ rule, marks, ...verdict }: NativeRuleVerdict): RuleVerdict {
+  return { ...verdict, ...marks, rule: rule < 0 ? undefined : rule }
 }
