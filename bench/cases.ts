@@ -13,6 +13,7 @@ export type CaseKind =
   | 'filter'
   | 'queue'
   | 'pair'
+  | 'lookup'
   | 'total'
   | 'shares'
   | 'relay'
@@ -53,7 +54,7 @@ interface RateTarget {
 }
 
 /** Which way of using sluice, or which part of it, a target is for. */
-export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair'
+export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair' | 'lookup'
 
 /** A key of the certificate, as `createSelfSigned` makes them. */
 export type KeyType = 'RSA-2048' | 'P-256'
@@ -194,6 +195,17 @@ export const cases: readonly BenchCase[] = [
     name: 'tls-relay-64KiB',
     title: 'TLS, ended by a relay: 16 connections × 64 KiB to an echo server without TLS',
     tls: { keyType: 'P-256' },
+  },
+  {
+    name: 'cidr-lookup',
+    title: `networks: which of ${grouped(100_000)} an address lies in, asked from JavaScript with its text`,
+    kind: 'lookup',
+    connections: 1,
+    bytes: 16,
+    depth: 100_000,
+    unit: 'CPU µs per look-up',
+    targets: [{ via: 'lookup', atMost: 1 }],
+    quick: true,
   },
   shared('total', 'its total is off the limit', 1),
   shared('shares', 'the share of a connection is off the mean, at most', 5),

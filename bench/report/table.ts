@@ -62,6 +62,7 @@ const perSecond = {
   crowd: 'messages/s',
   filter: 'messages/s',
   queue: 'pieces/s',
+  lookup: 'look-ups/s',
   pair: 'messages/s',
   total: 'throughput',
   shares: 'throughput',
