@@ -11,7 +11,7 @@ import { Listener, type ListenOptions, listenOptions, listenRules } from './list
 import { isFailure, type NativeAddress, type NativeGate, type NativeListenOptions, native } from './native/binding.js'
 import { expected, integer, type Parsed, parse } from './options.js'
 import { type ResolvedAddress, resolveHost } from './resolve.js'
-import { Router, routedHandlers } from './routing/router.js'
+import { Router, routed } from './routing/router.js'
 import { Routes, type RouteTarget } from './routing/routes.js'
 import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
 import {
@@ -133,9 +133,10 @@ export class Runtime implements Clock, AsyncDisposable {
     if (parsed.signal?.aborted) throw abortError(parsed.signal, { phase: 'listen' })
     const tls = parsed.tls === undefined ? undefined : serverTls(parsed.tls, 'tls')
     const plan = handshakePlan(parsed, 'accept', tls !== undefined)
-    const routed = routedHandlers(handlers as RouteTarget | undefined, tls?.context)
-    const settings = settingsOf(parsed, routed?.handlers ?? (handlers as ConnectionHandlers<never> | undefined))
-    if (routed !== undefined) settings.router = new Router(routed.target, routed.byName, settings)
+    const servesPlaintext = plan?.native.steps.some((step) => step.kind === 'sniff' && step.allowPlain) ?? false
+    const route = routed(handlers as RouteTarget | undefined, tls?.context, servesPlaintext)
+    const settings = settingsOf(parsed, route.handlers ?? (handlers as ConnectionHandlers<never> | undefined))
+    if (route.handlers !== undefined) settings.router = new Router(route.target, route.byName, settings)
     if (tls !== undefined) settings.layered = true
     if (plan !== undefined) settings.steps = plan.scripts
     plan?.useClock(this.channels[0]!)
@@ -153,12 +154,18 @@ export class Runtime implements Clock, AsyncDisposable {
       tls: tls?.config,
       opening: plan?.native,
     }
-    const bound = await this.bind(parsed, common)
+    const bound = await this.bind(parsed, common).catch((error) => {
+      route.release()
+      throw error
+    })
     this.bindOtherLoops(bound, parsed, common)
     const unlinkPath = parsed.path === undefined || parsed.path.startsWith('\0') ? undefined : parsed.path
     const listener = new Listener(
       ...([this.channels, common.key, bound, settings, tls?.context, unlinkPath, parsed.signal] as const),
-      (gone) => this.listeners.delete(gone),
+      (gone) => {
+        route.release()
+        this.listeners.delete(gone)
+      },
     )
     for (const channel of this.channels) channel.listeners.set(common.key, listener)
     this.listeners.add(listener)

@@ -106,19 +106,26 @@ function refusal(connection: Connection): SluiceError {
 }
 
 /**
- * What a listener with routes, or with a policy whose names have handlers, needs to know; undefined for all others.
+ * What a listener with routes, or with a policy whose names have handlers, needs to know. `handlers` are undefined for all
+ * others; `release` is to be called when the listener has ended.
  *
- * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` where some names have handlers and others have none.
+ * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` where some names have handlers and others have none, or where there is a
+ *   way around what a name demands.
  */
-export function routedHandlers(target: RouteTarget | undefined, context: TlsContext | undefined) {
+export function routed(target: RouteTarget | undefined, context: TlsContext | undefined, servesPlaintext: boolean) {
   const policy = SniPolicy.of(context)
   const { some, all } = policy?.handlers ?? { some: false, all: true }
-  if (!some && !(target instanceof Routes)) return undefined
-  if (target === undefined && !all) throw expected('given, as not all entries of "tls" have some', target, 'handlers')
+  if (some && target === undefined && !all)
+    throw expected('given, as not all entries of "tls" have some', target, 'handlers')
+  const release = policy?.use({ handlers: target, servesPlaintext }) ?? (() => {})
   const handshakeError = target?.handshakeError?.bind(target)
   return {
     target,
+    release,
     byName: (connection: Connection) => entryOf(connection.tls!.entryNumber)?.handlers,
-    handlers: (handshakeError === undefined ? {} : { handshakeError }) as ConnectionHandlers<never>,
+    handlers:
+      some || target instanceof Routes
+        ? ((handshakeError === undefined ? {} : { handshakeError }) as ConnectionHandlers<never>)
+        : undefined,
   }
 }

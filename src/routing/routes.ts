@@ -77,6 +77,23 @@ export class Routes {
   }
 }
 
+/** All handlers that connections in TLS, or those in the clear, may get to from here; `undefined` for those of a listener. */
+export function reachable(from: RouteTarget | undefined, plain: boolean): Set<ConnectionHandlers<never> | undefined> {
+  const found = new Set<ConnectionHandlers<never> | undefined>()
+  const seen = new Set<Routes>()
+  const visit = (target: RouteTarget | undefined) => {
+    if (!(target instanceof Routes)) return void found.add(target)
+    if (seen.has(target)) return
+    seen.add(target)
+    if (plain && target.plain !== undefined) return visit(target.plain)
+    const others = plain ? [] : [...target.alpn.values()]
+    const last = target.otherwise === undefined ? [] : [target.otherwise]
+    for (const to of [...others, ...(target.firstBytes?.list ?? []).map(({ to }) => to), ...last]) visit(to)
+  }
+  visit(from)
+  return found
+}
+
 /**
  * Several protocols on one port: which handlers a connection gets is decided when its opening is done, by whether it is
  * in TLS, by ALPN, and by its first bytes. Takes the place of handlers in `listen()` and in the entries of a

@@ -8,7 +8,7 @@ import {
   parse,
   string,
 } from '../options.js'
-import { type RouteTarget, routeTarget } from '../routing/routes.js'
+import { type RouteTarget, reachable, routeTarget } from '../routing/routes.js'
 import { parseCertificate } from './certificate.js'
 import { TlsContext } from './context.js'
 import { tlsLibrary } from './library.js'
@@ -102,6 +102,17 @@ interface Entry {
   readonly number: number
 }
 
+interface Fallback {
+  readonly entry: Entry
+  readonly option: string
+}
+
+/** A listener with this policy: its handlers, and whether it serves plaintext as well. */
+export interface PolicyUse {
+  readonly handlers: RouteTarget | undefined
+  readonly servesPlaintext: boolean
+}
+
 const policies = new WeakMap<TlsContext, SniPolicy>()
 
 /**
@@ -116,10 +127,13 @@ export class SniPolicy {
   readonly context: TlsContext
   private entries: readonly Entry[] = []
   private former: readonly Entry[] = []
+  private fallbacks: readonly Fallback[] = []
+  private readonly uses = new Set<PolicyUse>()
 
   /**
    * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_TLS_…`, naming the option; also where clients that ask for
-   *   no name, or for an unknown one, would get to the same handlers as an entry that demands more of them.
+   *   no name, or for an unknown one, would get to the same handlers as an entry that demands more of them. `listen()` looks
+   *   again, as it knows its own handlers, and those of plaintext.
    */
   constructor(options: SniPolicyOptions) {
     const parsed = parse(policyShape, options)
@@ -167,33 +181,42 @@ export class SniPolicy {
     }
   }
 
+  /** @internal A listener has it from now on, until the returned function is called. */
+  use(use: PolicyUse): () => void {
+    refuseWeaker(this.entries, this.fallbacks, use)
+    this.uses.add(use)
+    return () => this.uses.delete(use)
+  }
+
   private put(entries: readonly Entry[], { unknownName, withoutName }: Parsed<typeof policyShape>): void {
-    const fallback = (given: string | undefined, option: string): Entry | undefined => {
+    const fallback = (given: string | undefined, option: string): Fallback | undefined => {
       if (given === 'refuse') return undefined
-      const chosen = entries.find(({ label, names }) => (given === undefined ? names.includes('*') : label === given))
-      if (chosen === undefined && given !== undefined) {
+      const entry = entries.find(({ label, names }) => (given === undefined ? names.includes('*') : label === given))
+      if (entry === undefined && given !== undefined) {
         const labels = entries.map(({ label }) => JSON.stringify(label))
         throw expected(`"refuse", or the label of an entry: ${labels.join(', ')}`, given, option)
       }
-      if (chosen !== undefined) refuseWeaker(chosen, entries, given === undefined ? 'entries' : option)
-      return chosen
+      return entry && { entry, option: given === undefined ? 'entries' : option }
     }
-    const choice = (entry: Entry | undefined) => ({
-      refuse: entry === undefined,
-      context: entry?.context.native,
-      entry: entry?.number ?? 0,
+    const choice = (fallback: Fallback | undefined) => ({
+      refuse: fallback === undefined,
+      context: fallback?.entry.context.native,
+      entry: fallback?.entry.number ?? 0,
     })
     try {
-      const unknown = choice(fallback(unknownName, 'unknownName'))
-      const nameless = choice(fallback(withoutName, 'withoutName'))
+      const unknown = fallback(unknownName, 'unknownName')
+      const nameless = fallback(withoutName, 'withoutName')
+      const fallbacks = [unknown, nameless].filter((one) => one !== undefined)
+      for (const use of [anyListener, ...this.uses]) refuseWeaker(entries, fallbacks, use)
       const named = entries.flatMap(({ names, context, number }) =>
         names.filter((name) => name !== '*').map((pattern) => ({ pattern, context, entry: number })),
       )
-      this.context.putNames(named, { unknown, nameless }, (index) => {
+      this.context.putNames(named, { unknown: choice(unknown), nameless: choice(nameless) }, (index) => {
         const { pattern, entry } = named[index]!
         const place = entries.findIndex(({ number }) => number === entry)
         return `entries[${place}].names[${entries[place]!.names.indexOf(pattern)}]`
       })
+      this.fallbacks = fallbacks
     } catch (error) {
       forgetEntries(entries.map(({ number }) => number))
       throw error
@@ -240,15 +263,35 @@ function demand({ input }: TlsContext): number {
   return ['none', 'request', 'require'].indexOf(asked)
 }
 
-function refuseWeaker(fallback: Entry, entries: readonly Entry[], option: string): void {
-  const stricter = entries.find(
-    (entry) => entry.handlers === fallback.handlers && demand(entry.context) > demand(fallback.context),
-  )
-  if (stricter === undefined) return
-  throw expected(
-    `an entry that demands as much of clients as "${stricter.label}", or has handlers of its own: ` +
-      'whoever asks for no name, or for another one, would get around that entry',
-    fallback.label,
-    option,
-  )
+const anyListener: PolicyUse = { handlers: undefined, servesPlaintext: false }
+
+// Whoever leaves the name away, or TLS, must not get to handlers that an entry keeps for clients of whom it demands more.
+function refuseWeaker(entries: readonly Entry[], fallbacks: readonly Fallback[], use: PolicyUse): void {
+  const handlersOf = ({ handlers }: Entry) => reachable(handlers ?? use.handlers, false)
+  const advice = 'or handlers of its own: otherwise there is a way around that entry'
+  for (const { entry: fallback, option } of fallbacks) {
+    const ways = handlersOf(fallback)
+    const stricter = entries.find(
+      (entry) => demand(entry.context) > demand(fallback.context) && meets(handlersOf(entry), ways),
+    )
+    if (stricter !== undefined)
+      throw expected(
+        `an entry that demands as much of clients as "${stricter.label}", ${advice}`,
+        fallback.label,
+        option,
+      )
+  }
+  if (!use.servesPlaintext) return
+  const ways = reachable(use.handlers, true)
+  const stricter = entries.find((entry) => demand(entry.context) > 0 && meets(handlersOf(entry), ways))
+  if (stricter !== undefined)
+    throw expected(
+      `routes() whose "plain" leads elsewhere than the entry "${stricter.label}", which demands certificates of clients`,
+      use.handlers,
+      'handlers',
+    )
+}
+
+function meets<T>(one: ReadonlySet<T>, other: ReadonlySet<T>): boolean {
+  return [...one].some((item) => other.has(item))
 }

@@ -162,7 +162,7 @@ describe('SniPolicy', () => {
   it('refuses a rest that demands less of clients than others with the same handlers', () => {
     const strict = { names: 'closed.example', tls: { ...closed, ...requiring } }
     const rest = { names: '*', tls: open, label: 'rest' }
-    expect(refusal(() => new SniPolicy({ entries: [strict, rest] })).message).toMatch(/would get around/)
+    expect(refusal(() => new SniPolicy({ entries: [strict, rest] })).message).toMatch(/way around/)
     expect(
       refusal(
         () =>
@@ -185,6 +185,43 @@ describe('SniPolicy', () => {
     new SniPolicy({ entries: [strict, { ...rest, handlers }] })
     new SniPolicy({ entries: [strict, rest], unknownName: 'refuse', withoutName: 'closed.example' })
     new SniPolicy({ entries: [strict, named] })
+  })
+
+  it('looks for ways around its entries once more when a listener tells its handlers', async () => {
+    await using runtime = new Runtime()
+    const own = saying('x')
+    const strict = { names: 'closed.example', tls: { ...closed, ...requiring } }
+    const listen = (entries: SniPolicyOptions['entries'], to: object, handshake?: ListenOptions['handshake']) =>
+      runtime.listen({ port: 0, host: '127.0.0.1', tls: new SniPolicy({ entries }), handshake }, to as never)
+    const refused = { code: 'ERR_SLUICE_INVALID_OPTION', message: expect.stringMatching(/way around|leads elsewhere/) }
+    // The rest has the handlers that the listener has for the strict one, though routes lie between.
+    const rest = { names: '*', tls: open, handlers: routes({ alpn: { h2: own }, otherwise: saying('y') }) }
+    await expect(listen([strict, rest], own)).rejects.toMatchObject({ ...refused, option: 'entries' })
+    await expect(listen([strict, rest], routes({ otherwise: own }))).rejects.toMatchObject(refused)
+    await (await listen([strict, rest], saying('z'))).close()
+    // Plaintext is a way around as well.
+    const plain = [sniff({ plain: 'allow' })]
+    await expect(listen([strict], own, plain)).rejects.toMatchObject({ ...refused, option: 'handlers' })
+    await expect(listen([strict], routes({ otherwise: own }), plain)).rejects.toMatchObject(refused)
+    await expect(listen([strict], routes({ plain: own, otherwise: own }), plain)).rejects.toMatchObject(refused)
+    await (await listen([strict], routes({ plain: saying('p'), otherwise: own }), plain)).close()
+    await (await listen([{ ...strict, handlers: saying('s') }], own, plain)).close()
+    await (await listen([{ names: 'open.example', tls: open }], own, plain)).close()
+    await (await listen([strict], own, [sniff()])).close()
+  })
+
+  it('looks at its listeners when it is updated, while they are there', async () => {
+    await using runtime = new Runtime()
+    const own = saying('x')
+    const strict = { names: 'closed.example', tls: { ...closed, ...requiring } }
+    const rest = { names: '*', tls: open, handlers: own }
+    const policy = new SniPolicy({ entries: [strict] })
+    const listener = await runtime.listen({ port: 0, host: '127.0.0.1', tls: policy }, own as never)
+    expect(refusal(() => policy.update({ entries: [strict, rest] })).option).toBe('entries')
+    expect(policy.find('')).toBeUndefined()
+    await listener.close()
+    policy.update({ entries: [strict, rest] })
+    expect(policy.find('')).toBe('*')
   })
 
   it('keeps its names to itself', () => {
