@@ -101,6 +101,20 @@ describe.each(modes())('a relay on $name', (mode) => {
     expect(a.atOuter.text).toBe('answer')
   })
 
+  it.each(['plain', 'TLS', 'pair', 'filtered'] as const)('passes on an end that was told before (%s)', async (kind) => {
+    await using runtime = mode.start()
+    const a = await leg(runtime, kind)
+    const b = await leg(runtime, 'plain')
+    a.outer.end('request')
+    await a.atInner.saw('end')
+    const relayed = relay(a.inner, b.inner)
+    await b.atOuter.saw('end')
+    b.outer.end('answer')
+    expect(await relayed.done).toEqual({ reason: 'ended', bytesAToB: 0, bytesBToA: 6 })
+    await a.atOuter.closed()
+    expect(a.atOuter.text).toBe('answer')
+  })
+
   it.each([
     ['plain', 'plain'],
     ['TLS', 'plain'],
