@@ -16,6 +16,7 @@ const commands: Readonly<Record<string, Command>> = {
   discard: { summary: 'serve as a sink (RFC 863)', load: () => import('./discard.js') },
   chargen: { summary: 'serve an endless text (RFC 864)', load: () => import('./chargen.js') },
   bench: { summary: 'measure sluice against node:net and C on this machine', load: () => import('./bench.js') },
+  'message-bench': { summary: 'measure messages against zeromq.js and gRPC', load: () => import('./message-bench.js') },
   version: { summary: 'print the version', load: () => import('./version.js') },
 }
 
