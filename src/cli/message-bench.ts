@@ -90,7 +90,7 @@ function page({ machine, results }: Awaited<ReturnType<MessageBench['benchMessag
       .map(({ peer, perSecond, medianUs, p99Us, cpuUs }) => [
         peer,
         `${Math.round(perSecond.median)} (${Math.round(perSecond.min)}–${Math.round(perSecond.max)})`,
-        ...[medianUs, p99Us, cpuUs].map(String),
+        ...[medianUs, p99Us, cpuUs].map((us) => (us === 0 ? '–' : us.toFixed(us < 100 ? 2 : 0))),
       ])
     return `\n${title}\n${table([['', 'per second', 'median µs', 'p99 µs', 'client CPU µs'], ...rows])}\n`
   })

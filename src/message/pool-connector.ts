@@ -12,7 +12,7 @@ export type PoolTarget = Endpoint
 
 /** Makes the connections of a pool: one address at a time, with growing waits after failures (SF-42, SF-43, SF-45). */
 export class PoolConnector {
-  /** Failed in a row. */
+  /** Rounds through all addresses that failed, in a row. */
   failures = 0
   private connecting = 0
   /** Connected, and not active yet. */
@@ -113,14 +113,15 @@ export class PoolConnector {
   }
 
   private failed(error: SluiceError): void {
-    this.failures++
     this.failuresSinceResolved++
-    this.pool.connectFailed(error)
-    // Other addresses of the same name come at once, before any wait.
-    if (this.nextTarget > 0 && this.nextTarget < this.targets.length) {
+    // Other addresses of the same name come at once, before any wait, and before anything is said to be not there.
+    const isLastAddress = this.nextTarget === 0 || this.nextTarget >= this.targets.length
+    if (!isLastAddress && error.code !== 'ERR_SLUICE_MESSAGE_VERSION') {
       this.connectIfWanted()
       return
     }
+    this.failures++
+    this.pool.connectFailed(error)
     this.wait(this.failures)
   }
 
