@@ -7,7 +7,7 @@ const help: CommandHelp = {
     'Measures messages of sluice against zeromq.js, grpc-js and lines of JSON over node:net, as far as installed.',
   details: `
 Client and server are processes of their own, on one core each where the machine has two; the peers take turns, so that
-what the machine does meanwhile meets all of them. All takes about three minutes, --quick half a one; Ctrl-C ends it and
+what the machine does meanwhile meets all of them. All takes about four minutes, --quick one and a half; Ctrl-C ends it and
 shows what was measured until then. Exit code 1 tells of wrong answers and of peers that were asked for and could not be
 measured.`,
 }
@@ -19,7 +19,7 @@ const flags = {
   engine: text('that of sluice', { placeholder: 'NAME', default: 'auto' }),
   rounds: integer('measured rounds of each peer (default 7; 3 with --quick)', { min: 1, max: 1000 }),
   seconds: seconds('measured time of one round (default 0.5; 0.3 with --quick)', 0.01),
-  warmup: seconds('load before the first round of a peer (default 1; 0.5 with --quick)', 0),
+  warmup: seconds('load before the first round of a peer (default 2; 1 with --quick)', 0),
   'body-bytes': integer('length of the body that is streamed (default 1 000 000 000; 100 000 000 with --quick)', {
     min: 1_000_000,
     max: Number.MAX_SAFE_INTEGER,

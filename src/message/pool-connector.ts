@@ -14,7 +14,7 @@ export type PoolTarget = Endpoint
 
 /** Makes the connections of a pool: one address at a time, with growing waits after failures (SF-42, SF-43, SF-45). */
 export class PoolConnector {
-  /** Failed in a row. */
+  /** Rounds through all addresses that failed, in a row. */
   failures = 0
   /** Addresses that are being connected to. */
   private readonly connecting = new Set<{ target: PoolTarget | undefined }>()
@@ -130,11 +130,16 @@ export class PoolConnector {
   }
 
   private failed(error: SluiceError, target: PoolTarget | undefined): void {
+    // Other addresses come at once, before any wait, and before anything is said to be not there. Other places may also
+    // speak what this one does not.
+    const isFinal = error.code === 'ERR_SLUICE_MESSAGE_VERSION' && !this.owner.areSpread
+    if (this.targets.hasFailed(target) && !isFinal) {
+      this.connectIfWanted()
+      return
+    }
     this.failures++
     this.pool.connectFailed(error)
-    // Other addresses of the same name come at once, before any wait.
-    if (this.targets.hasFailed(target)) this.connectIfWanted()
-    else this.wait(this.failures)
+    this.wait(this.failures)
   }
 
   private wait(failures: number): void {

@@ -392,7 +392,7 @@ describe.concurrent('the help', () => {
   it('of sluice names every command and the exit codes', async () => {
     const { code, stdout, stderr } = await sluice(['--help']).ended
     expect([code, stderr]).toEqual([0, ''])
-    for (const command of ['engines', 'echo', 'discard', 'chargen', 'bench', 'version', 'help']) {
+    for (const command of ['engines', 'echo', 'discard', 'chargen', 'bench', 'message-bench', 'version', 'help']) {
       expect(stdout).toMatch(new RegExp(`^ {2}${command} `, 'm'))
     }
     expect(stdout).toContain('Exit codes: 0 done, 1 failed, 2 wrong usage.')
@@ -409,6 +409,7 @@ describe.concurrent('the help', () => {
     ['discard', serviceOptions],
     ['chargen', serviceOptions],
     ['bench', ['--help']],
+    ['message-bench', ['--cases', '--peers', '--rounds', '--seconds', '--json', '--list', '--help']],
     ['version', ['--help']],
   ])('of %s names each of its options, and fits a terminal', async (command, options) => {
     const { code, stdout, stderr } = await sluice([command, '--help']).ended

@@ -16,6 +16,7 @@ import {
   type Protocol,
   parts,
   request,
+  StaticResolver,
   stream,
   utf8,
 } from 'sluice/messages'
@@ -246,6 +247,21 @@ describe.each(modes())('messages on $name', (mode) => {
     )
     await eventually(() => two.pool.stats().nextAttemptMs !== undefined)
     expect(await codeOf(two.pool.send(note, 'x', { oneShot: true }))).toBe('ERR_SLUICE_MESSAGE_NOT_CONNECTED')
+  })
+
+  it('find the address of a name where somebody is, one at a time, and follow when the list changes', async () => {
+    await using two = await Two.start(mode)
+    const refused = { address: '127.0.0.1', port: 1 }
+    const here = { address: '127.0.0.1', port: portOf(two.listener) }
+    const resolver = new StaticResolver({ somewhere: [refused, refused, here, refused] })
+    const client = new MessageService({ protocols: [protocol], runtime: two.runtime, resolver })
+    const pool = client.pool('somewhere', fast)
+    expect(await pool.request(add, { a: 1, b: 2 }, { oneShot: true })).toBe(3)
+    expect(pool.stats()).toMatchObject({ connected: 1, failures: 0 })
+    await two.server.destroy()
+    await two.listen()
+    resolver.set('somewhere', { address: '127.0.0.1', port: portOf(two.listener) })
+    expect(await pool.request(add, { a: 3, b: 4 })).toBe(7)
   })
 
   it('can be canceled while they wait, and while their handler runs, which hears of it', async () => {
