@@ -1,0 +1,28 @@
+// What users import as `sluice/proxy`.
+
+export {
+  defineProxy,
+  type ProxyClientTlsOptions,
+  type ProxyConfig,
+  type ProxyListenerOptions,
+  type ProxyRates,
+  type ProxyRoute,
+  type ProxyRule,
+  type ProxySendChoice,
+  type ProxyServerOptions,
+  type ProxyStatsOptions,
+  type ProxyTlsOptions,
+  type ProxyUpstreamOptions,
+  type TlsFiles,
+} from './config.js'
+export { loadConfig } from './load-config.js'
+export { type ProxyPlan, planOf } from './plan.js'
+export { prometheusText } from './prometheus.js'
+export { type ProxyEvents, ProxyServer } from './proxy-server.js'
+export type {
+  ProxyCertificate,
+  ProxyListenerStats,
+  ProxyStats,
+  ProxyTableStats,
+  ProxyUpstreamStats,
+} from './stats-types.js'
