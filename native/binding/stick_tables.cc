@@ -228,8 +228,7 @@ Napi::Value restore(Info info) {
   const Table table = handleOf<StickTable>(info[0]);
   if (!table) return result;
   std::string note;
-  const auto restored =
-      table->restore(values::memory<uint8_t>(info[1]), timeOf(info[3]), numberOf(info[2]), &note);
+  const auto restored = table->restore(values::memory<uint8_t>(info[1]), timeOf(info[3]), numberOf(info[2]), &note);
   result.Set("count", countOr(info.Env(), restored));
   result.Set("note", note);
   return result;

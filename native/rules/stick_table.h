@@ -144,7 +144,8 @@ class StickTable : public std::enable_shared_from_this<StickTable> {
   /// Takes over entries of a snapshot that are not there yet, with what both sides hold; what has expired meanwhile is
   /// left out. How many were taken; invalidArgument when it is damaged, notSupported when it is of a later version or
   /// another kind of key. Nothing is changed then.
-  Result<uint32_t> restore(std::span<const uint8_t> bytes, TimeMs now, uint64_t wallMs, std::string* note = nullptr);
+  Result<uint32_t> restore(std::span<const uint8_t> bytes, TimeMs now, uint64_t wallMs,
+                           std::string* note = nullptr);
 
   /// From now on it remembers what changes, for takeChanges().
   void startExchange();

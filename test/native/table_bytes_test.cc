@@ -66,7 +66,8 @@ TEST("a snapshot brings everything back but connections, aged by the time it lay
 TEST("what has expired by the time of restoring is left out, and so is what had when saving") {
   const auto table = filled();
   const auto takenAfter = [&table](uint64_t awayMs) {
-    return *StickTable::create(everything(9, 10'000))->restore(table->snapshot(start + 100, wall), start, wall + awayMs);
+    return *StickTable::create(everything(9, 10'000))
+                ->restore(table->snapshot(start + 100, wall), start, wall + awayMs);
   };
   CHECK_EQ(takenAfter(9899), 2u);
   CHECK_EQ(takenAfter(9900), 1u);
