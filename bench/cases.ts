@@ -12,6 +12,7 @@ export type CaseKind =
   | 'filter'
   | 'queue'
   | 'pair'
+  | 'lookup'
   | 'total'
   | 'shares'
 
@@ -50,7 +51,7 @@ interface RateTarget {
 }
 
 /** Which way of using sluice, or which part of it, a target is for. */
-export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair'
+export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair' | 'lookup'
 
 /** A key of the certificate, as `createSelfSigned` makes them. */
 export type KeyType = 'RSA-2048' | 'P-256'
@@ -180,6 +181,17 @@ export const cases: readonly BenchCase[] = [
     depth: 1,
     unit: 'CPU µs per message',
     targets: [{ via: 'pair', against: 'unix-pair', atMost: 0.33 }],
+    quick: true,
+  },
+  {
+    name: 'cidr-lookup',
+    title: `networks: which of ${grouped(100_000)} an address lies in, asked from JavaScript with its text`,
+    kind: 'lookup',
+    connections: 1,
+    bytes: 16,
+    depth: 100_000,
+    unit: 'CPU µs per look-up',
+    targets: [{ via: 'lookup', atMost: 1 }],
     quick: true,
   },
   shared('total', 'its total is off the limit', 1),

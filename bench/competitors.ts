@@ -41,7 +41,7 @@ const both: readonly Transport[] = ['tcp', 'tls']
 
 /** Whether it can take part in a case, leaving aside whether it runs here. */
 export function takesPart({ only, without, over }: Competitor, { kind, tls }: BenchCase): boolean {
-  if (kind === 'queue' || kind === 'pair') return only === kind
+  if (kind === 'queue' || kind === 'pair' || kind === 'lookup') return only === kind
   if (only !== undefined && only !== kind) return false
   return !without.includes(kind) && over.includes(tls === undefined ? 'tcp' : 'tls')
 }
@@ -62,6 +62,10 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
     ends('pair', 'sluice pair()'),
     ends('unix-pair', 'node:net, Unix socket'),
     ends('duplex-pair', 'two Duplex streams joined'),
+    {
+      ...{ id: 'cidr-set', title: 'sluice CidrSet', command: script('lookup'), targets: 'lookup' },
+      ...{ quick: true, without: nothing, only: 'lookup', over: [] },
+    },
   ]
 }
 

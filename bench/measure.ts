@@ -27,11 +27,18 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   filter: 'mask',
   queue: 'work',
   pair: 'work',
+  lookup: 'work',
   total: 'shared',
   shares: 'shared',
 }
 
-const modeOf: Readonly<Record<Exclude<CaseKind, 'queue' | 'pair'>, LoadMode>> = {
+type Working = 'queue' | 'pair' | 'lookup'
+
+function works(kind: CaseKind): kind is Working {
+  return serviceOf[kind] === 'work'
+}
+
+const modeOf: Readonly<Record<Exclude<CaseKind, Working>, LoadMode>> = {
   echo: 'echo',
   connect: 'connect',
   sink: 'sink',
@@ -47,7 +54,7 @@ const modeOf: Readonly<Record<Exclude<CaseKind, 'queue' | 'pair'>, LoadMode>> = 
 /** Measures one round of a case on a server that is warm. */
 export async function measure(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<Round> {
   if (bench.kind === 'idle') return measureIdle(bench, server, options)
-  if (bench.kind === 'queue' || bench.kind === 'pair') return measureWork(bench, server, options.seconds)
+  if (works(bench.kind)) return measureWork(bench, server, options.seconds)
   if (bench.kind === 'total' || bench.kind === 'shares') return measureShares(bench, server, options)
   const isDelay = bench.kind === 'delay' || bench.kind === 'storm'
   if (isDelay) await server.startDelayMeter()
@@ -61,7 +68,7 @@ export async function measure(bench: BenchCase, server: ServerProcess, options: 
 
 /** Loads a server without measuring, so that what is compiled and allocated on first use is there. */
 export async function warmUp(bench: BenchCase, server: ServerProcess, options: MeasureOptions): Promise<void> {
-  if (bench.kind === 'queue' || bench.kind === 'pair') {
+  if (works(bench.kind)) {
     await server.work(bench, options.seconds)
     return
   }

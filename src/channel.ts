@@ -570,6 +570,8 @@ export class Channel {
     this.flush()
     this.closed = true
     this.native.close()
+    for (const run of this.openings.values()) run.end(new SluiceError('CLOSED', { phase: 'handshake' }))
+    this.openings.clear()
     // Nobody will tell of these any more. Two rounds later the engine has gone, and with it the last look at them.
     if (this.lent.size > 0) setImmediate(() => setImmediate(() => this.giveAllBack()))
   }

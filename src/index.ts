@@ -99,6 +99,7 @@ export type {
   RuleStage,
 } from './rules/rule.js'
 export { RuleList, type RuleListOptions } from './rules/rule-list.js'
+export type { RehearsedConnection, RuleVerdict } from './rules/rule-rehearsal.js'
 export { rules } from './rules/rules-step.js'
 export {
   StickTable,

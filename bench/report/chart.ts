@@ -30,7 +30,8 @@ export function renderChart(bench: CaseResult): string {
 
 /** Which colour a server has. */
 export function familyOf(server: string): 'sluice' | 'node' | 'bun' | 'c' {
-  if (server.startsWith('sluice') || server === 'byte-queue' || server === 'pair') return 'sluice'
+  if (server.startsWith('sluice') || server === 'byte-queue' || server === 'cidr-set' || server === 'pair')
+    return 'sluice'
   if (server.startsWith('c-')) return 'c'
   return server === 'bun' ? 'bun' : 'node'
 }

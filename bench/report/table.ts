@@ -61,6 +61,7 @@ const perSecond = {
   storm: 'handshakes/s',
   filter: 'messages/s',
   queue: 'pieces/s',
+  lookup: 'look-ups/s',
   pair: 'messages/s',
   total: 'throughput',
   shares: 'throughput',

@@ -1,5 +1,7 @@
 #include "binding/rule_lists.h"
 
+#include "base/clock.h"
+#include "binding/opening_values.h"
 #include "binding/shared_by_number.h"
 #include "binding/stick_tables.h"
 #include "binding/values.h"
@@ -141,6 +143,99 @@ Napi::Value hits(Info info) {
   return counts;
 }
 
+// Addresses, texts and bytes of a connection that there need not be, and the memory that facts look at.
+struct Rehearsal {
+  SocketAddress peer, local, source, destination;
+  std::string serverName, alpn, commonName, fingerprint, tlvs, content;
+  RuleFacts facts;
+};
+
+SocketAddress readAddress(const Napi::Object& object, const char* host, const char* port) {
+  const auto address =
+      SocketAddress::ip(values::text(object, host), static_cast<uint16_t>(values::number(object, port)));
+  return address ? *address : SocketAddress();
+}
+
+std::span<const uint8_t> bytesOf(const std::string& text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+void readFacts(const Napi::Object& object, Rehearsal& all) {
+  RuleFacts& facts = all.facts;
+  all.peer = readAddress(object, "peer", "peerPort");
+  all.local = readAddress(object, "local", "localPort");
+  facts.peer = &all.peer;
+  facts.local = &all.local;
+  facts.proxyVersion = static_cast<uint8_t>(values::number(object, "proxyVersion"));
+  if (values::has(object, "source")) {
+    all.source = readAddress(object, "source", "sourcePort");
+    all.destination = readAddress(object, "destination", "destinationPort");
+    facts.claimedSource = &all.source;
+    facts.claimedDestination = &all.destination;
+  }
+  all.tlvs = stick_tables::readBytes(object.Get("tlvs"));
+  facts.tlvs = bytesOf(all.tlvs);
+  facts.tls = values::flag(object, "tls");
+  all.serverName = values::text(object, "serverName");
+  all.alpn = values::text(object, "alpn");
+  facts.serverName = all.serverName;
+  facts.alpn = all.alpn;
+  all.commonName = values::text(object, "commonName");
+  all.fingerprint = stick_tables::readBytes(object.Get("fingerprint"));
+  facts.certificate = {values::flag(object, "presented"), values::flag(object, "verified"), all.commonName,
+                       bytesOf(all.fingerprint)};
+  all.content = stick_tables::readBytes(object.Get("content"));
+  facts.content = bytesOf(all.content);
+  facts.contentComplete = values::flag(object, "contentComplete");
+  const Napi::Value now = object.Get("nowMs");
+  facts.nowMs = now.IsNumber() ? static_cast<TimeMs>(now.As<Napi::Number>().Int64Value()) : monotonicMs();
+}
+
+// At the socket stage nobody knows more than the socket's addresses.
+RuleFacts ofSocket(const RuleFacts& facts) {
+  return {.peer = facts.peer, .local = facts.local, .nowMs = facts.nowMs};
+}
+
+Napi::Object verdictOf(Napi::Env env, RuleStage stage, const RuleVerdict& verdict, double delayMs,
+                       const ConnectionMarks* marks) {
+  static constexpr const char* outcomes[] = {"accept", "reject", "silentDrop", "delay", "undecided"};
+  static const ConnectionMarks none;
+  if (!marks) marks = &none;
+  auto result = Napi::Object::New(env);
+  result.Set("marks", values::ruleMarks(env, marks->tags(), marks->variables()));
+  result.Set("action", outcomes[static_cast<size_t>(verdict.action)]);
+  result.Set("stage", std::string(stages[static_cast<size_t>(stage)]));
+  result.Set("rule", verdict.rule);
+  result.Set("delayMs", delayMs);
+  return result;
+}
+
+// (list, facts): what becomes of such a connection, which is over with this call.
+Napi::Value rehearse(Info info) {
+  const auto list = handleOf<RuleListInForce>(info[0]);
+  if (!list || !info[1].IsObject()) return info.Env().Undefined();
+  Rehearsal all;
+  readFacts(info[1].As<Napi::Object>(), all);
+  const auto rules = list->get();
+  std::unique_ptr<ConnectionMarks> marks;
+  RuleVerdict verdict;
+  RuleStage stage = RuleStage::socket;
+  double delayMs = 0;
+  bool expectProxy = false;
+  for (const RuleStage next : {RuleStage::socket, RuleStage::session, RuleStage::content}) {
+    stage = next;
+    do {
+      verdict = rules->evaluate(stage, stage == RuleStage::socket ? ofSocket(all.facts) : all.facts, marks);
+      delayMs += verdict.delayMs;
+    } while (verdict.action == RuleAction::delay);
+    expectProxy = expectProxy || verdict.expectProxy;
+    if (verdict.action != RuleAction::accept) break;
+  }
+  Napi::Object result = verdictOf(info.Env(), stage, verdict, delayMs, marks.get());
+  result.Set("expectProxy", expectProxy);
+  return result;
+}
+
 }  // namespace
 
 std::shared_ptr<const RuleListInForce> readList(const Napi::Value& value) {
@@ -153,6 +248,7 @@ Napi::Object binding(Napi::Env env) {
   add("create", create);
   add("replace", replace);
   add("hits", hits);
+  add("rehearse", rehearse);
   add("share", SharedByNumber<RuleListInForce>::share);
   add("fromShared", SharedByNumber<RuleListInForce>::find);
   return exports;

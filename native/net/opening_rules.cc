@@ -82,7 +82,7 @@ class RulesStep final : public OpeningStep {
     RuleFacts facts;
     TlsFacts known;
     facts.peer = &opening.source();
-    facts.local = &opening.destination();
+    if (list_->needs().local) facts.local = &opening.destination();
     facts.nowMs = opening.nowMs();
     if (stage_ != RuleStage::socket) {
       if (const ProxyHeader* header = opening.claimed()) addProxy(facts, *header);

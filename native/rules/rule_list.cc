@@ -1,5 +1,6 @@
 #include "rules/rule_list.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "rules/rule_conditions.h"
@@ -17,6 +18,18 @@ bool asksFor(const ConditionSpec& condition, RuleFact fact, ConditionKind kind) 
   for (const ConditionSpec& part : condition.parts)
     if (asksFor(part, fact, kind)) return true;
   return false;
+}
+
+// The socket's own address, by itself or where no header names another.
+bool isLocal(RuleFact fact) {
+  return fact == RuleFact::local || fact == RuleFact::localPort || fact == RuleFact::destination;
+}
+
+bool asksForLocal(const ConditionSpec& condition) {
+  const bool compares = condition.kind == ConditionKind::network || condition.kind == ConditionKind::port;
+  if (compares && isLocal(condition.fact)) return true;
+  if (condition.kind == ConditionKind::counter && isLocal(condition.counter.key.fact)) return true;
+  return std::ranges::any_of(condition.parts, asksForLocal);
 }
 
 bool asksFor(const RuleSpec& rule, RuleFact fact, ConditionKind kind) {
@@ -88,6 +101,7 @@ std::shared_ptr<const RuleList> RuleList::create(const std::vector<RuleSpec>& ru
     needs.commonName |= asksFor(rule, RuleFact::commonName, ConditionKind::commonName);
     needs.fingerprint |= asksFor(rule, RuleFact::fingerprint, ConditionKind::fingerprint);
     needs.tlvs |= asksFor(rule, RuleFact::tlv, ConditionKind::tlv);
+    needs.local |= asksForLocal(rule.when) || isLocal(rule.value.fact) || isLocal(rule.counter.key.fact);
   }
   std::shared_ptr<RuleList> list(new RuleList(std::move(program)));
   list->needs_ = needs;

@@ -37,6 +37,7 @@ struct RuleVerdict {
 struct RuleNeeds {
   bool stage[ruleStages] = {};  // some rule is of that stage
   bool commonName = false, fingerprint = false, tlvs = false;
+  bool local = false;  // RuleFacts::local: asking the system for it costs a call
 };
 
 /// Rules for connections, compiled. The first rule that ends evaluation decides; the default is to accept (HP-55).

@@ -310,6 +310,7 @@ TableStats StickTable::stats(TimeMs now) {
   for (const auto& shard : shards_) {
     for (uint32_t count = expiredPerLock; count == expiredPerLock;) {
       std::lock_guard lock(shard->mutex);
+      shard->latestMs = std::max(shard->latestMs, now);
       count = shard->expire(expiredPerLock, now);
       count_ -= count;
     }

@@ -625,7 +625,42 @@ export interface NativeRule {
   counter?: NativeCounter
 }
 
+/** A connection that rules are asked about without there being one. */
+export interface NativeRuleFacts {
+  peer: string
+  peerPort: number
+  local: string
+  localPort: number
+  source?: string
+  sourcePort: number
+  destination: string
+  destinationPort: number
+  proxyVersion: number
+  tlvs: Uint8Array
+  tls: boolean
+  serverName: string
+  alpn: string
+  presented: boolean
+  verified: boolean
+  commonName: string
+  fingerprint: Uint8Array
+  content: string | Uint8Array
+  contentComplete: boolean
+  nowMs: number | undefined
+}
+
+export interface NativeRuleVerdict {
+  action: 'accept' | 'reject' | 'silentDrop' | 'undecided'
+  stage: 'socket' | 'session' | 'content'
+  /** -1 for the default. */
+  rule: number
+  delayMs: number
+  expectProxy: boolean
+  marks: { tags: string[]; variables: Record<string, string> }
+}
+
 export interface NativeRuleLists {
+  rehearse(list: NativeRuleList, facts: NativeRuleFacts): NativeRuleVerdict
   create(rules: NativeRule[], inspectDelayMs: number): NativeRuleList
   replace(list: NativeRuleList, rules: NativeRule[], inspectDelayMs: number): void
   /** How often each rule has been carried out. */

@@ -1,11 +1,6 @@
-import { expected, integer, optional, type Parser, parse, requiresOneOf, type Shape, string } from '../options.js'
+import { expected, integer, optional, parse, requiresOneOf, type Shape, string } from '../options.js'
 import type { Lease, LeaseRequest, RateLimitStore } from '../rate-limit/rate-limit-store.js'
-
-/** What is used of a client of the package `redis`, version 4 and newer. */
-export interface RedisEvalClient {
-  /** Runs a script in the server. */
-  eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>
-}
+import { clientParser, RedisConnection, type RedisEvalClient } from './redis-connection.js'
 
 /** Options of {@link RedisRateLimitStore}. One of `client` and `url`. */
 export interface RedisRateLimitStoreOptions {
@@ -19,14 +14,6 @@ export interface RedisRateLimitStoreOptions {
   reconnectMs?: number
 }
 
-const clientParser: Parser<RedisEvalClient> = {
-  allowed: 'a client of the package redis',
-  parse(value, option) {
-    if (typeof (value as RedisEvalClient | null)?.eval !== 'function') throw expected(this.allowed, value, option)
-    return value as RedisEvalClient
-  },
-}
-
 const storeOptions = {
   client: optional(clientParser),
   url: optional(string()),
@@ -34,35 +21,21 @@ const storeOptions = {
   reconnectMs: integer({ min: 1, max: 60_000, default: 500 }),
 } satisfies Shape<RedisRateLimitStoreOptions>
 
-interface OwnClient extends RedisEvalClient {
-  connect(): Promise<unknown>
-  destroy?(): void
-  disconnect?(): Promise<void>
-  on(event: 'error', listener: (error: Error) => void): unknown
-}
-
 /**
  * Lets groups of any number of machines share rate limits through Redis 5 and newer: one hash per budget, one script
  * per lease, by the server's clock. Needs the package `redis` where it is given a `url`.
  */
 export class RedisRateLimitStore implements RateLimitStore, AsyncDisposable {
   private readonly keyPrefix: string
-  private readonly url: string | undefined
-  private readonly reconnectMs: number
-  private client: RedisEvalClient | undefined
-  private connecting: Promise<RedisEvalClient> | undefined
-  private own: OwnClient | undefined
-  private closed = false
+  private readonly connection: RedisConnection
 
   /** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
   constructor(options: RedisRateLimitStoreOptions) {
     const parsed = parse(storeOptions, options, [requiresOneOf('client', 'url')])
     if (parsed.client !== undefined && parsed.url !== undefined)
       throw expected('absent, with "client"', parsed.url, 'url')
-    this.client = parsed.client
-    this.url = parsed.url
+    this.connection = new RedisConnection(parsed.client, parsed.url, parsed.reconnectMs)
     this.keyPrefix = parsed.keyPrefix
-    this.reconnectMs = parsed.reconnectMs
   }
 
   /** Renews the lease of a sharer. Rejects when Redis does not answer. */
@@ -73,8 +46,7 @@ export class RedisRateLimitStore implements RateLimitStore, AsyncDisposable {
       ...[rates.readBytesPerSecond, rates.writeBytesPerSecond],
       ...[demand.readBytes * slices, demand.writeBytes * slices],
     ]
-    const client = this.client ?? (await this.connect())
-    const answer = await client.eval(leaseScript, {
+    const answer = await this.connection.eval(leaseScript, {
       keys: [this.keyPrefix + name],
       arguments: [sharer, String(forgetMs), ...numbers.map(encode)],
     })
@@ -84,48 +56,19 @@ export class RedisRateLimitStore implements RateLimitStore, AsyncDisposable {
 
   /** Gives a sharer's part back to the others. */
   async release(name: string, sharer: string): Promise<void> {
-    const client = this.client ?? (await this.connect())
-    await client.eval("return redis.call('HDEL', KEYS[1], ARGV[1])", {
+    await this.connection.eval("return redis.call('HDEL', KEYS[1], ARGV[1])", {
       keys: [this.keyPrefix + name],
       arguments: [sharer],
     })
   }
 
   /** Closes the connection that it made by itself. */
-  async close(): Promise<void> {
-    this.closed = true
-    const { own } = this
-    this.own = this.client = undefined
-    if (own?.destroy !== undefined) own.destroy()
-    else await own?.disconnect?.()
+  close(): Promise<void> {
+    return this.connection.close()
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
-  }
-
-  // One attempt at a time; whoever asks meanwhile waits for it.
-  private connect(): Promise<RedisEvalClient> {
-    this.connecting ??= this.open().finally(() => {
-      this.connecting = undefined
-    })
-    return this.connecting
-  }
-
-  private async open(): Promise<RedisEvalClient> {
-    if (this.closed) throw new Error('the store is closed')
-    if (this.own === undefined) {
-      const { createClient } = await import('redis')
-      const socket = { reconnectStrategy: () => this.reconnectMs, connectTimeout: 5000 }
-      this.own = createClient({ url: this.url, socket, disableOfflineQueue: true }) as unknown as OwnClient
-      // Each failed lease tells what is wrong; an event without a listener would end the process.
-      this.own.on('error', () => {})
-      const { own } = this
-      // It resolves when the first attempt succeeds, however late: leases before that fail, and say so.
-      own.connect().catch(() => {})
-      this.client = own
-    }
-    return this.own
   }
 }
 

@@ -88,6 +88,18 @@ export class CidrSet implements Iterable<CidrMatch> {
 /** @internal */
 export const sharedNumber: Parser<number> = integer({ min: 0, max: 0xffffffff })
 
+const nothing = native.cidrSets.create([], undefined) as NativeCidrSet
+
+/** @internal */
+export const addressParser: Parser<string> = {
+  allowed: addressAllowed,
+  parse(value, option) {
+    if (typeof value !== 'string' || native.cidrSets.has(nothing, value) === null)
+      throw expected(addressAllowed, value, option)
+    return value
+  },
+}
+
 /** @internal A set, or the networks of one. */
 export const cidrSetParser: Parser<CidrSet> = {
   allowed: 'a CidrSet, a network, or a list of networks',

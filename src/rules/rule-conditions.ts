@@ -40,7 +40,7 @@ export function refuseEarly(from: RuleStage, stage: RuleStage, value: unknown, o
 const text = string({ maxLength: 4096 })
 const texts = oneOrMany(text)
 const name = oneOrMany(string({ maxLength: 200 }))
-const bytes: Parser<string | Uint8Array> = {
+export const bytesParser: Parser<string | Uint8Array> = {
   allowed: 'a non-empty string or Uint8Array',
   parse(value, option) {
     const isBytes = value instanceof Uint8Array
@@ -50,7 +50,7 @@ const bytes: Parser<string | Uint8Array> = {
     return isBytes ? Uint8Array.from(value) : (value as string)
   },
 }
-const anyBytes = oneOrMany(bytes)
+const anyBytes = oneOrMany(bytesParser)
 
 const port: Parser<[number, number]> = {
   allowed: 'a port, or [first, last]',
@@ -77,7 +77,7 @@ const pattern: Parser<string> = {
   },
 }
 
-const fingerprint: Parser<Uint8Array> = {
+export const fingerprintParser: Parser<Uint8Array> = {
   allowed: 'the SHA-256 of a certificate: 64 hexadecimal digits, with or without colons',
   parse(value, option) {
     const digits = typeof value === 'string' ? value.replaceAll(':', '') : ''
@@ -234,7 +234,7 @@ const kinds: Readonly<Record<string, Kind>> = {
       wanted === 'verified' ? { kind: 'certificateVerified' } : isTrue('certificatePresented')(wanted === 'presented'),
   },
   commonName: textual('commonName', texts, 'session'),
-  fingerprint: textual('fingerprint', oneOrMany(fingerprint), 'session'),
+  fingerprint: textual('fingerprint', oneOrMany(fingerprintParser), 'session'),
   counter: {
     shape: { ...counterShape, ...comparisonShape },
     make(parsed: ParsedCounter & Record<keyof typeof comparisons, number | undefined>, context, option) {

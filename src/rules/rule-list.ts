@@ -4,6 +4,7 @@ import type { RateClock } from '../rate-limit/rate-limit-group.js'
 import { sharedNumber } from './cidr-set.js'
 import type { Rule } from './rule.js'
 import { ruleOf, trackedBy } from './rule-actions.js'
+import { factsOf, type RehearsedConnection, type RuleVerdict, verdictOf } from './rule-rehearsal.js'
 import type { StickTable } from './stick-table.js'
 
 /** Options of {@link RuleList}. */
@@ -97,6 +98,17 @@ export class RuleList {
   /** How often each rule has been carried out, in their order. */
   get hits(): number[] {
     return native.ruleLists.hits(this.handle)
+  }
+
+  /**
+   * What becomes of such a connection: to try rules, and to test them. It goes through all stages, as far as it gets, and
+   * is over then. What it tracks is tracked, and hits are counted; nobody waits for delays.
+   *
+   * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
+   */
+  rehearse(connection: RehearsedConnection): RuleVerdict {
+    const nowMs = this.clock?.isVirtual ? this.clock.nowMs() : undefined
+    return verdictOf(native.ruleLists.rehearse(this.handle, factsOf(connection, nowMs)))
   }
 
   /** @internal Its tables go by the clock of the loop that evaluates it. */

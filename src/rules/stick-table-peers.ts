@@ -30,7 +30,7 @@ export interface PeerChanges {
 
 /** What has happened elsewhere. */
 export interface PeerAnswer {
-  /** Up to where this tells, for `since` of the next request. */
+  /** Up to where this tells, for `since` of the next request; `''` as long as the log is empty. */
   cursor: string
   /** In the order in which they came, without those of the node that asks. */
   changes: PeerChanges[]

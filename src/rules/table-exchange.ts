@@ -67,7 +67,7 @@ const maxBytes = 64 * 1024
 export class TableExchange {
   private readonly node = randomUUID()
   private state: TableExchangeStats['state'] = 'starting'
-  private cursor: string | undefined
+  private cursor = ''
   private sequence = 0
   // What the peers may or may not have: it goes again, under the same number, until they answer.
   private unsent: { changes: Uint8Array; takenMs: number } | undefined
@@ -87,12 +87,12 @@ export class TableExchange {
 
   /** Where it has come to, for a snapshot; '' before the first answer. */
   get position(): string {
-    return this.cursor ?? ''
+    return this.cursor
   }
 
   /** Goes on from a snapshot's position; nothing happens once there was an answer. */
   resume(position: string): void {
-    if (position !== '') this.cursor ??= position
+    this.cursor ||= position
   }
 
   stats(): TableExchangeStats {
@@ -143,7 +143,7 @@ export class TableExchange {
     }
     const { changes, takenMs } = this.unsent
     const request = { table: name, node: this.node, sequence: this.sequence, changes, keepMs: this.keepMs }
-    const question = peers.exchange({ ...request, ageMs: performance.now() - takenMs, since: this.cursor })
+    const question = peers.exchange({ ...request, ageMs: performance.now() - takenMs, since: this.cursor || undefined })
     const answer = await within(question, timeoutMs, () => {
       return new SluiceError('PEERS_UNREACHABLE', { detail: `no answer within ${timeoutMs} ms` })
     })

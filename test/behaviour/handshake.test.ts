@@ -485,6 +485,17 @@ describe.each(modes())('$name: a step of one’s own', (mode) => {
     expect(service.failures[0]!.message).toContain('not today')
   })
 
+  it.runIf(mode.simulated)('refuses without telling the peer: drop', async () => {
+    const step: CustomStep = { name: 'mine', bytes: () => ({ verdict: 'drop' }) }
+    await using service = await Service.start(mode, [step])
+    const { connection, record } = await service.connect()
+    connection.write('x')
+    await eventually(() => service.failures.length === 1)
+    await new Promise<void>((resolve) => service.runtime.after(60_000, resolve))
+    expect(record.events).toEqual(['open'])
+    expect(connection.state).toBe('open')
+  })
+
   it('runs on connect() as well: a tunnel by HTTP CONNECT, with TLS to the target through it', async () => {
     const tunnel: CustomStep = {
       name: 'httpConnect',

@@ -176,6 +176,17 @@ TEST("a rule at the socket rejects with RST by the real address, before anything
   CHECK_EQ((*world.network().listener(1)->openings)[static_cast<size_t>(OpeningFailure::ruleReject)], 1u);
 }
 
+TEST("rules that ask for our own address get it") {
+  NetWorld world("sim");
+  ConditionSpec own = from("127.0.0.1");
+  own.fact = RuleFact::local;
+  const SocketAddress address =
+      world.listen(1, with(inForce({rule(RuleStage::socket, RuleActionKind::reject, own)})));
+  const Conn client = connectTo(world, address);
+  CHECK(world.until([&] { return world.of(client).has(EventType::closed); }));
+  CHECK_EQ(lastFailure(world), OpeningFailure::ruleReject);
+}
+
 TEST("a rule at the session goes by the claimed address") {
   NetWorld world("sim");
   const SocketAddress address =
