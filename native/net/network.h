@@ -112,7 +112,17 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
 
  private:
   friend class Opening;
-  enum class TimerKind : uint32_t { connection, listener, script, limit, group, handshakes, opening, relay };
+  enum class TimerKind : uint32_t {
+    connection,
+    listener,
+    script,
+    limit,
+    group,
+    handshakes,
+    opening,
+    openingDeadline,
+    relay,
+  };
   struct Staged {
     const uint8_t* data;
     uint32_t length;
@@ -217,6 +227,9 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   static constexpr uint32_t noOffset = UINT32_MAX;
   static constexpr uint64_t openingTimerTag(Slot slot) {
     return static_cast<uint64_t>(TimerKind::opening) << 32 | slot;
+  }
+  static constexpr uint64_t openingDeadlineTag(Slot slot) {
+    return static_cast<uint64_t>(TimerKind::openingDeadline) << 32 | slot;
   }
   /// Whether steps of it are under way.
   static bool isOpening(const Connection& connection) {

@@ -23,29 +23,26 @@ constexpr uint32_t countEveryMs = 1000, maxCountEveryMs = 8000;
 }  // namespace
 
 Opening::Opening(Network& network, Slot slot, std::shared_ptr<const OpeningPlan> plan)
-    : timer(Network::openingTimerTag(slot)), network_(network), slot_(slot), plan_(std::move(plan)) {}
-
-Opening::Addresses& Opening::addresses() {
-  if (!addresses_) addresses_ = std::make_unique<Addresses>();
-  return *addresses_;
-}
+    : timer(Network::openingTimerTag(slot)),
+      deadline(Network::openingDeadlineTag(slot)),
+      network_(network),
+      slot_(slot),
+      plan_(std::move(plan)) {}
 
 const SocketAddress& Opening::source() {
-  Addresses& known = addresses();
-  if (!known.sourceKnown) {
-    known.sourceKnown = true;
-    if (auto address = network_.peerAddress(slot_)) known.source = *address;
+  if (!sourceKnown_) {
+    sourceKnown_ = true;
+    if (auto address = network_.peerAddress(slot_)) source_ = *address;
   }
-  return known.source;
+  return source_;
 }
 
 const SocketAddress& Opening::destination() {
-  Addresses& known = addresses();
-  if (!known.destinationKnown) {
-    known.destinationKnown = true;
-    if (auto address = network_.localAddress(slot_)) known.destination = *address;
+  if (!destination_) {
+    auto address = network_.localAddress(slot_);
+    destination_ = std::make_unique<SocketAddress>(address ? *address : SocketAddress());
   }
-  return known.destination;
+  return *destination_;
 }
 
 TimeMs Opening::nowMs() const { return network_.loop_.nowMs(); }
@@ -90,7 +87,7 @@ void Opening::forget() {
   step.reset();
   held = {};
   output = {};
-  addresses_.reset();
+  destination_.reset();
   plan_.reset();
   tls.reset();
 }
@@ -103,8 +100,10 @@ void Network::beginOpening(Slot slot, Connection& connection) {
   runOpening(slot, connection, {});
   // Steps that ask for no bytes are done by now, and need no deadline.
   if (!isOpening(connection)) return;
-  if (const uint32_t boundMs = connection.opening->plan().timeoutMs; boundMs != 0) {
-    boundHandshake(slot, connection, boundMs);
+  Opening& opening = *connection.opening;
+  if (const uint32_t boundMs = opening.plan().timeoutMs; boundMs != 0) {
+    opening.deadlineMs = loop_.nowMs() + boundMs;
+    loop_.arm(opening.deadline, opening.deadlineMs);
   }
   receive(slot, connection.reading());
 }
@@ -262,9 +261,11 @@ bool Network::leaveStage(Slot slot, Connection& connection, std::span<const uint
     const std::vector<uint8_t> held = std::move(opening.held);
     opening.held = {};
     const bool ended = opening.peerEnded;
-    const uint32_t boundMs = opening.plan().timeoutMs;
-    if (boundMs != 0 && (!connection.timers || connection.timers->stateDeadlineMs == 0)) {
-      boundHandshake(slot, connection, boundMs);
+    if (const uint32_t boundMs = opening.plan().timeoutMs; boundMs != 0) {
+      loop_.cancel(opening.deadline);
+      timersOf(slot, connection).stateDeadlineMs =
+          opening.deadlineMs != 0 ? opening.deadlineMs : loop_.nowMs() + boundMs;
+      armTimers(slot, connection);
     }
     secureAccepted(slot, connection, opening.tls);
     if (!rest.empty()) onWireData(slot, connection, rest);
@@ -343,6 +344,7 @@ void Network::finishOpening(Slot slot, Connection& connection, std::span<const u
     opening.held.erase(opening.held.begin(), opening.held.end() - static_cast<std::ptrdiff_t>(rest.size()));
   }
   connection.securing = false;
+  loop_.cancel(opening.deadline);
   loop_.memory().taken[slot] = 0;  // what steps have sent is not the session's
   if (connection.timers) settleTimers(slot, connection);
   opening.moveTo(Opening::Stage::delivering);
@@ -416,6 +418,7 @@ void Network::onOpeningFailed(Slot slot, Connection& connection, bool sending) {
 }
 
 void Network::onOpeningTimeout(Slot slot, Connection& connection) {
+  if (!isOpening(connection)) return;
   const OpeningStep* step = connection.opening->step.get();
   failOpening(slot, connection,
               StepVerdict::failed(step == nullptr ? OpeningFailure::stepTimeout : step->timedOut()));
@@ -476,6 +479,7 @@ void Network::endOpening(Slot slot, Connection& connection, const StepVerdict& v
 void Network::dropOpening(Connection& connection) {
   Opening& opening = *connection.opening;
   loop_.cancel(opening.timer);
+  loop_.cancel(opening.deadline);
   if (opening.stage() != Opening::Stage::over) opening.moveTo(Opening::Stage::over);
   connection.layered = connection.tls != nullptr;
   if (opening.isForgettable()) connection.opening.reset();

@@ -126,6 +126,7 @@ void Network::onTimer(Timer& timer) {
       }
       break;
     case TimerKind::opening: resumeOpening(id, at(id)); break;
+    case TimerKind::openingDeadline: onOpeningTimeout(id, at(id)); break;
     case TimerKind::limit: reviewOwnLimit(id, at(id)); break;
     case TimerKind::group: onGroupTimer(static_cast<GroupWait&>(timer)); break;
     case TimerKind::relay: onRelayTimer(id); break;

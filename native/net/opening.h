@@ -119,23 +119,20 @@ class Opening final : public OpeningContext {
   std::optional<ScriptAnswer> answer;
   std::unique_ptr<ConnectionMarks> marks;  // what rules have left; conn_cur falls with them
   Timer timer;                             // of the last verdict; later, of counting bytes
-  std::shared_ptr<const TlsConfig> tls;    // what follows the first steps on accepted connections
+  Timer deadline;                          // of all steps; while TLS has its turn, its bound takes this one's place
+  TimeMs deadlineMs = 0;
+  std::shared_ptr<const TlsConfig> tls;  // what follows the first steps on accepted connections
 
  private:
-  struct Addresses {
-    SocketAddress source, destination;
-    bool sourceKnown = false, destinationKnown = false;
-  };
-  Addresses& addresses();
-
   Network& network_;
   const Slot slot_;
   std::shared_ptr<const OpeningPlan> plan_;
-  std::unique_ptr<Addresses> addresses_;
+  SocketAddress source_;
+  std::unique_ptr<SocketAddress> destination_;
   std::unique_ptr<ProxyHeader> claimed_;
   Stage stage_ = Stage::before;
   uint64_t bytesReadTold_ = 0, bytesWrittenTold_ = 0;
-  bool proxyExpected_ = false, plaintext_ = false;
+  bool sourceKnown_ = false, proxyExpected_ = false, plaintext_ = false;
 };
 
 }  // namespace sluice

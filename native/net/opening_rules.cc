@@ -119,7 +119,7 @@ class RulesKind final : public OpeningStepKind {
  public:
   RulesKind(RuleStage stage, std::shared_ptr<const RuleListInForce> list) : stage_(stage), list_(std::move(list)) {}
   std::string_view name() const override { return "rules"; }
-  bool wanted(OpeningContext&) const override { return list_->get()->needs().stage[static_cast<size_t>(stage_)]; }
+  bool wanted(OpeningContext&) const override { return list_->asks(stage_); }
   std::unique_ptr<OpeningStep> start() const override { return std::make_unique<RulesStep>(stage_, list_->get()); }
 
  private:
