@@ -345,7 +345,10 @@ describe.concurrent('what the command line refuses', () => {
   const engineNames = '"auto", "io_uring", "epoll", "kqueue", "poll"'
   it.each([
     [['engine'], 'sluice: unknown command "engine"; did you mean "engines"?'],
-    [['qqq'], 'sluice: unknown command "qqq"; known are engines, echo, discard, chargen, bench, version'],
+    [
+      ['qqq'],
+      'sluice: unknown command "qqq"; known are engines, echo, discard, chargen, bench, message-bench, version',
+    ],
     [['help', 'chargem'], 'sluice: unknown command "chargem"; did you mean "chargen"?'],
     [['--port', '7'], 'sluice: unknown option "--port"; options follow the command'],
     [['engines', '--jsn'], 'sluice engines: unknown option "--jsn"; did you mean "--json"?'],
@@ -406,7 +409,7 @@ describe.concurrent('the help', () => {
     ['discard', serviceOptions],
     ['chargen', serviceOptions],
     ['bench', ['--help']],
-    ['message-bench', ['--cases', '--peers', '--rounds', '--seconds', '--json', '--list', '--help']],
+    ['message-bench', ['--cases', '--peers', '--rounds', '--seconds', '--body-bytes', '--json', '--list', '--help']],
     ['version', ['--help']],
   ])('of %s names each of its options, and fits a terminal', async (command, options) => {
     const { code, stdout, stderr } = await sluice([command, '--help']).ended
