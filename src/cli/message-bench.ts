@@ -8,8 +8,8 @@ const help: CommandHelp = {
   details: `
 Client and server are processes of their own, on one core each where the machine has two; the peers take turns, so that
 what the machine does meanwhile meets all of them. All takes about four minutes, --quick one and a half; Ctrl-C ends it
-and shows what was measured until then. Exit code 1 tells of wrong answers and of peers that were asked for and could not
-be measured.`,
+and shows what was measured until then. Exit code 1 tells of wrong answers and of peers that were asked for and could
+not be measured.`,
 }
 
 const flags = {
