@@ -7,9 +7,9 @@ const help: CommandHelp = {
     'Measures messages of sluice against zeromq.js, grpc-js and lines of JSON over node:net, as far as installed.',
   details: `
 Client and server are processes of their own, on one core each where the machine has two; the peers take turns, so that
-what the machine does meanwhile meets all of them. All takes about four minutes, --quick one and a half; Ctrl-C ends it and
-shows what was measured until then. Exit code 1 tells of wrong answers and of peers that were asked for and could not be
-measured.`,
+what the machine does meanwhile meets all of them. All takes about four minutes, --quick one and a half; Ctrl-C ends it
+and shows what was measured until then. Exit code 1 tells of wrong answers and of peers that were asked for and could
+not be measured.`,
 }
 
 const flags = {
