@@ -364,8 +364,7 @@ describe.each(kernelModes())('sluice proxy on $name', (mode) => {
     await using second = await startProxy(['--listen', '0', '--to', a.address, ...common])
     const held = await dial(second.port)
     expect(await say(held, '1')).toBe('a:1')
-    const broken = once(held, 'close')
-    held.on('error', () => {})
+    const broken = new Promise<void>((resolve) => void held.on('error', () => {}).on('close', () => resolve()))
     second.kill('SIGINT')
     await second.line('stderr')
     second.kill('SIGINT')
@@ -593,9 +592,7 @@ describe.concurrent('sluice proxy', () => {
       expect((help ?? type ?? sample)![1]).toBe(current)
     }
     for (const [name, type] of types) expect(name.endsWith('_total'), name).toBe(type === 'counter')
-    expect(lines).toContain(
-      `sluice_listener_sessions{listener="127.0.0.1:${proxy.port}"} 1`.replace(String(proxy.port), '0'),
-    )
+    expect(lines).toContain(`sluice_listener_sessions{listener="127.0.0.1:${proxy.port}"} 1`)
     expect(lines).toContain(`sluice_server_sessions{upstream="servers",server="${a.address}"} 1`)
     tls.destroy()
   })
