@@ -139,7 +139,7 @@ describe.concurrent('a file of configuration', () => {
     [{ ...base, listeners: [{ port: 0, routes: [{ from: ['10.0.0.0/99'], to: 'app' }] }] }, /routes\[0\].from\[0\]" must be an address or a network/], // biome-ignore format: one line
     [{ ...base, listeners: [{ port: 0, routes: [{ serverNames: ['a..b'], to: 'app' }] }] }, /routes\[0\].serverNames\[0\]" must be a name/], // biome-ignore format: one line
     [{ ...base, listeners: [{ port: 0, tls: { certFile: 'no.pem' } }] }, /"listeners\[0\].tls.certFile" must be a file that can be read \(ENOENT\)/], // biome-ignore format: one line
-    [{ ...base, listeners: [{ port: 0, tls: { cert: 'text' } }] }, /option "listeners\[0\].tls.cert"/],
+    [{ ...base, listeners: [{ port: 0, tls: { cert: 'text' } }] }, /option "listeners\[0\].tls.key" is missing/],
     [
       { ...base, listeners: [{ port: 0, tls: { selfSigned: true, minVersion: 'TLSv9' } }] },
       /"listeners\[0\].tls.minVersion"/,
