@@ -42,7 +42,7 @@ export async function run(argv: string[]): Promise<number> {
       if (proxy.plan.log === 'sessions') say(JSON.stringify({ listener: front.name, handshake: error.code }))
     },
     server: (upstream, { server, isUp, admin, reason }) => {
-      if (proxy.plan.log !== 'none')
+      if (proxy.plan.log !== 'none' && reason !== 'removed')
         say(
           `upstream ${upstream}: server ${server} is ${isUp ? 'up' : 'down'}${admin === 'ready' ? '' : `, ${admin}`}: ${reason}`,
         )

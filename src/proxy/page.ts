@@ -29,7 +29,7 @@ h1 { font-size: 20px; margin: 0; }
 h2 { font-size: 15px; margin: 26px 0 8px; }
 h2 small { font-weight: normal; color: var(--soft); margin-left: 8px; }
 .soft { color: var(--soft); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 10px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); gap: 10px; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; min-width: 0; }
 .tile b { display: block; font-size: 21px; font-weight: 600; overflow-wrap: anywhere; }
 .tile span { color: var(--soft); font-size: 12px; }

@@ -44,6 +44,7 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
   private offer: HandOverOffer | undefined
   private state: 'running' | 'draining' | 'ended' = 'running'
   private reloading: Promise<void> = Promise.resolve()
+  private pendingReloads = 0
   private ending: Promise<boolean> | undefined
 
   private constructor(
@@ -157,7 +158,8 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
    * @throws {SluiceError} of what cannot be bound, or changed while it runs; everything is as before then.
    */
   reload(plan: ProxyPlan): Promise<void> {
-    const done = this.reloading.then(() => this.exchange(plan))
+    this.pendingReloads++
+    const done = this.reloading.then(() => this.exchange(plan)).finally(() => this.pendingReloads--)
     this.reloading = done.catch(() => {})
     return done.then(
       () => {
@@ -315,7 +317,8 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
 
   private async drain(timeoutMs: number, isHandedOver: boolean): Promise<boolean> {
     this.state = 'draining'
-    await this.reloading
+    // Without a reload under way nobody is let in from here on.
+    if (this.pendingReloads > 0) await this.reloading
     for (const front of this.fronts) front.stop(isHandedOver)
     await this.offer?.close()
     // Statistics stay until the end, unless their socket is somebody else's now.

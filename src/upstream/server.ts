@@ -53,7 +53,7 @@ export class UpstreamServer implements Candidate {
 
   /** @internal */
   constructor(
-    readonly rules: ServerRules,
+    /** @internal */ readonly rules: ServerRules,
     /** @internal */ readonly check: CheckRules | undefined,
     idleRules: IdleRules,
     private readonly owner: ServerOwner,

@@ -139,7 +139,7 @@ describe.concurrent('a file of configuration', () => {
     [{ ...base, listeners: [{ port: 0, routes: [{ from: ['10.0.0.0/99'], to: 'app' }] }] }, /routes\[0\].from\[0\]" must be an address or a network/], // biome-ignore format: one line
     [{ ...base, listeners: [{ port: 0, routes: [{ serverNames: ['a..b'], to: 'app' }] }] }, /routes\[0\].serverNames\[0\]" must be a name/], // biome-ignore format: one line
     [{ ...base, listeners: [{ port: 0, tls: { certFile: 'no.pem' } }] }, /"listeners\[0\].tls.certFile" must be a file that can be read \(ENOENT\)/], // biome-ignore format: one line
-    [{ ...base, listeners: [{ port: 0, tls: { cert: 'text' } }] }, /option "listeners\[0\].tls.cert"/],
+    [{ ...base, listeners: [{ port: 0, tls: { cert: 'text' } }] }, /option "listeners\[0\].tls.key" is missing/],
     [
       { ...base, listeners: [{ port: 0, tls: { selfSigned: true, minVersion: 'TLSv9' } }] },
       /"listeners\[0\].tls.minVersion"/,
@@ -364,8 +364,7 @@ describe.each(kernelModes())('sluice proxy on $name', (mode) => {
     await using second = await startProxy(['--listen', '0', '--to', a.address, ...common])
     const held = await dial(second.port)
     expect(await say(held, '1')).toBe('a:1')
-    const broken = once(held, 'close')
-    held.on('error', () => {})
+    const broken = new Promise<void>((resolve) => void held.on('error', () => {}).on('close', () => resolve()))
     second.kill('SIGINT')
     await second.line('stderr')
     second.kill('SIGINT')
@@ -593,9 +592,7 @@ describe.concurrent('sluice proxy', () => {
       expect((help ?? type ?? sample)![1]).toBe(current)
     }
     for (const [name, type] of types) expect(name.endsWith('_total'), name).toBe(type === 'counter')
-    expect(lines).toContain(
-      `sluice_listener_sessions{listener="127.0.0.1:${proxy.port}"} 1`.replace(String(proxy.port), '0'),
-    )
+    expect(lines).toContain(`sluice_listener_sessions{listener="127.0.0.1:${proxy.port}"} 1`)
     expect(lines).toContain(`sluice_server_sessions{upstream="servers",server="${a.address}"} 1`)
     tls.destroy()
   })
