@@ -25,6 +25,8 @@ import type { TlsServerOptions } from './tls/options.js'
 import type { SniPolicy } from './tls/sni-policy.js'
 
 const maxLimit = 1_000_000_000
+/** More than handshakes may take by default. */
+const handshakeGraceMs = 60_000
 
 /** Where to listen, and what the connections start with. Exactly one of `port`, `path` and `fd`. */
 export interface ListenOptions extends ConnectionOptions, HandshakeOptions {
@@ -127,6 +129,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
   private stopping: Promise<void> | undefined
   private unwatch = () => {}
   private taker: ConnectionTaker | undefined
+  private letsHandshakesFinish = false
 
   /** @internal */
   constructor(
@@ -183,7 +186,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
 
   /** @internal */
   get hearsFailures(): boolean {
-    return this.settings.handlers?.handshakeError !== undefined
+    return this.settings.handlers?.handshakeError !== undefined || this.taker !== undefined
   }
 
   /** @internal One handshake failed; `handshakeError` wants to know, nobody else. */
@@ -196,6 +199,12 @@ export class Listener implements ChannelListener, AsyncDisposable {
   giveTo(taker: ConnectionTaker): void {
     this.taker = taker
     for (const connection of this.waiting.splice(0)) taker.accepted(connection)
+  }
+
+  /** @internal Accepts no more, and still takes those whose handshakes are under way. */
+  retire(): void {
+    this.letsHandshakesFinish = true
+    void this.stop()
   }
 
   /** @internal A second descriptor of its socket. @throws {SluiceError} e.g. `ERR_SLUICE_DESCRIPTOR_LIMIT`. */
@@ -306,7 +315,12 @@ export class Listener implements ChannelListener, AsyncDisposable {
     if (this.referenced) this.channels[0]!.drop()
     await Promise.all(this.channels.map((channel) => channel.fence()))
     this.state = 'closed'
-    for (const channel of this.channels) channel.listeners.delete(this.key)
+    const forgetKey = () => {
+      for (const channel of this.channels) channel.listeners.delete(this.key)
+    }
+    // Whoever has been accepted and is not through its handshake yet is still served.
+    if (this.letsHandshakesFinish) setTimeout(forgetKey, handshakeGraceMs).unref()
+    else forgetKey()
     for (const taker of this.takers.splice(0)) taker({ done: true, value: undefined })
     this.forget(this)
   }

@@ -33,23 +33,27 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write('The configuration is fine.\n')
     return 0
   }
-  const proxy = await ProxyServer.start(plan, {
+  // It serves before start() has answered, when a predecessor hands over.
+  const now = { log: plan.log }
+  const proxy: ProxyServer = await ProxyServer.start(plan, {
     session: (front, end) => {
-      const line = proxy.plan.log === 'sessions' ? sessionLine(front, end) : sessionNotice(front, end)
-      if (proxy.plan.log !== 'none' && line !== undefined) say(line)
+      const line = now.log === 'sessions' ? sessionLine(front, end) : sessionNotice(front, end)
+      if (now.log !== 'none' && line !== undefined) say(line)
     },
     handshakeFailed: (front, error) => {
-      if (proxy.plan.log === 'sessions') say(JSON.stringify({ listener: front.name, handshake: error.code }))
+      if (now.log === 'sessions') say(JSON.stringify({ listener: front.name, handshake: error.code }))
     },
     server: (upstream, { server, isUp, admin, reason }) => {
-      if (proxy.plan.log !== 'none' && reason !== 'removed')
+      if (now.log !== 'none' && reason !== 'removed')
         say(
           `upstream ${upstream}: server ${server} is ${isUp ? 'up' : 'down'}${admin === 'ready' ? '' : `, ${admin}`}: ${reason}`,
         )
     },
     handedOver: () => say(`a successor has taken over; ${waiting(proxy)}`),
   })
-  const stop = watchSignals(proxy, load, values)
+  const stop = watchSignals(proxy, load, values, () => {
+    now.log = proxy.plan.log
+  })
   // Whoever reads the line may send a signal at once.
   process.stdout.write(`${JSON.stringify(firstLine(proxy))}\n`)
   await proxy.ended
@@ -85,7 +89,7 @@ function firstLine(proxy: ProxyServer): Record<string, unknown> {
   }
 }
 
-function watchSignals(proxy: ProxyServer, load: Load, values: ProxyValues): () => void {
+function watchSignals(proxy: ProxyServer, load: Load, values: ProxyValues, reloaded: () => void): () => void {
   let asked = false
   const end = () => {
     if (asked) {
@@ -96,7 +100,7 @@ function watchSignals(proxy: ProxyServer, load: Load, values: ProxyValues): () =
     void proxy.close()
     if (proxy.sessionCount > 0) say(`${waiting(proxy)}; a second signal ends everything at once`)
   }
-  const reload = () => void reloadBy(proxy, load)
+  const reload = () => void reloadBy(proxy, load).then(reloaded)
   process.on('SIGINT', end).on('SIGTERM', end).on('SIGHUP', reload)
   const watcher = values.watch ? watchFile(values.config!, reload) : undefined
   return () => {

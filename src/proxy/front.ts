@@ -74,13 +74,13 @@ export class Front {
     this.listener = fresh
     fresh.giveTo(this.takerOf(plan))
     // Its connections go on for as long as they like.
-    void old.close({ timeoutMs: 0 })
+    old.retire()
   }
 
   /** Accepts no more. Whoever took the socket over keeps the path too. */
   stop(isHandedOver: boolean): void {
     if (isHandedOver) this.listener!.unlinkPath = undefined
-    void this.listener!.close({ timeoutMs: 0 })
+    this.listener!.retire()
   }
 
   /** Counters of the socket, over all listeners that it has had. */

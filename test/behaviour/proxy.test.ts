@@ -320,6 +320,29 @@ describe.each(kernelModes())('sluice proxy on $name', (mode) => {
     old.destroy()
   })
 
+  it('serves those too whose handshake is under way when it is reloaded', async () => {
+    await using a = await NamedServer.listen('a')
+    const configOf = (limit: number) =>
+      JSON.stringify({
+        ...{ engine: mode.engine, threads: mode.threads, stats: { port: 0 } },
+        listeners: [{ port: 0, maxConnections: limit, tls: { selfSigned: true } }],
+        upstreams: { a: { servers: [a.address] } },
+      })
+    const path = fileOf(configOf(10), '.json')
+    await using proxy = await startProxy(['--config', path])
+    const socket = netConnect({ port: proxy.port, host: '127.0.0.1' })
+    await once(socket, 'connect')
+    // It has been accepted when the next one has been served.
+    ;(await secure(proxy.port, 'localhost')).destroy()
+    writeFileSync(path, configOf(20))
+    proxy.kill('SIGHUP')
+    expect(await proxy.line('stderr')).toBe('reloaded')
+    const tls = tlsConnect({ socket, servername: 'localhost', rejectUnauthorized: false })
+    await once(tls, 'secureConnect')
+    expect(await say(tls.setEncoding('latin1') as TLSSocket, 'late')).toBe('a:late')
+    tls.destroy()
+  })
+
   it('loses no connection while it is reloaded again and again', async () => {
     await using a = await NamedServer.listen('a')
     const configOf = (limit: number) =>

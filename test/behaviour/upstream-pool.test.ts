@@ -6,6 +6,7 @@ import {
   type Listener,
   type ListenOptions,
   type Runtime,
+  relay,
   UpstreamPool,
   type UpstreamPoolOptions,
   type UpstreamServerChange,
@@ -13,7 +14,7 @@ import {
 } from 'sluice'
 import { describe, expect, it } from 'vitest'
 import * as identities from '../support/identities.js'
-import { type Mode, modes } from '../support/modes.js'
+import { kernelModes, type Mode, modes } from '../support/modes.js'
 import { eventually, portOf } from '../support/pair.js'
 import { Record } from '../support/record.js'
 
@@ -515,6 +516,28 @@ describe.each(modes())('a pool over $name', (mode) => {
     await closing
     expect(two.released).toBe(true)
     expect(pool.stats()).toMatchObject({ used: 0, idle: 0, queued: 0 })
+  })
+})
+
+describe.each(kernelModes().filter(({ threads }) => threads > 0))('a pool over two of $name', (mode) => {
+  it('connects in the loop of the connection that it is to be relayed with', async () => {
+    await using runtime = mode.start({ threads: 2 })
+    const server = await backend(runtime, 'a')
+    await using pool = poolOf(runtime, [server.options()], { reuse: 'always' })
+    const front = await runtime.listen({ host: '127.0.0.1', port: 0, allowHalfOpen: true })
+    const accepted = front[Symbol.asyncIterator]()
+    for (let i = 0; i < 6; i++) {
+      const record = new Record()
+      const client = await runtime.connect({ host: '127.0.0.1', port: portOf(front) }, record.handlers)
+      const { value: inside } = await accepted.next()
+      const lease = await pool.acquire({ beside: inside })
+      const joined = relay(inside!, lease.connection)
+      expect(joined.stats().native).toBe(true)
+      client.write('?')
+      await record.until(() => record.text === 'a;')
+      client.destroy()
+      await eventually(() => lease.released)
+    }
   })
 })
 
