@@ -87,7 +87,8 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
 
   /** @internal */
   protected flushPacked(): void {
-    this.writer?.flush()
+    // What is packed when nothing can be written any more has not been sent.
+    if (this.transport.isWritable) this.writer?.flush()
   }
 
   /** @internal */

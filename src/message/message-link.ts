@@ -199,15 +199,15 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
    * @throws {SluiceError} `ERR_SLUICE_MESSAGE_INVALID_STATE`, `ERR_SLUICE_MESSAGE_NO_TLS`, and of the handshake, which end
    *   the connection.
    */
-  secure(): Promise<void> {
+  async secure(): Promise<void> {
     this.requireState('secure()', 'inactive', 'active')
     if (!this.isClient) throw messageError('MESSAGE_INVALID_STATE', 'secure() is for the side that has connected')
     if (this.isSecure || this.securing !== 'no') throw messageError('MESSAGE_INVALID_STATE', 'it is secure already')
     if (this.owner.tlsOf(this.self) === undefined) throw messageError('MESSAGE_NO_TLS')
     this.flushPacked()
     this.securing = 'asked'
-    this.transport.write(securePacket)
-    return new Promise((resolve, reject) => {
+    this.sendPacket(securePacket)
+    await new Promise<void>((resolve, reject) => {
       this.whenSecured = { resolve, reject }
     })
   }
@@ -234,7 +234,7 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
     if (!this.isClient) {
       if (this.owner.tlsOf(this.self) === undefined) throw messageError('MESSAGE_NO_TLS')
       this.flushPacked()
-      this.transport.write(securePacket)
+      this.sendPacket(securePacket)
     }
     const waiting = this.whenSecured
     this.whenSecured = undefined
