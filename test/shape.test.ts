@@ -106,6 +106,7 @@ describe('both sides of the border', () => {
 describe('the public API', () => {
   it('documents every exported name, and every member of it', () => {
     expect(undocumented(join(root, 'src/index.ts'))).toEqual([])
+    expect(undocumented(join(root, 'src/message/index.ts'))).toEqual([])
   })
 })
 

@@ -14,6 +14,7 @@ export interface Codec<Sent, Received = Sent> {
   decode(bytes: Uint8Array, owned: boolean): Received
 }
 
+/** A codec, of whatever values. */
 // biome-ignore lint/suspicious/noExplicitAny: of whatever values
 export type AnyCodec = Codec<any, any>
 

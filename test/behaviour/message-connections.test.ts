@@ -160,6 +160,45 @@ describe.each(modes())('connections of messages on $name', (mode) => {
     expect(await two.pool.request(whoAmI, '')).toBe('raw, clear')
   })
 
+  it('go through a proxy that is told where to in the raw phase, and end where it says no', async () => {
+    await using two = await start(mode, { listen: { startTls: serving } })
+    // Reads a line with the destination, answers 1 or 0, and passes on bytes from then on.
+    const proxy = await two.runtime.listen({ host: '127.0.0.1', port: 0 })
+    void (async () => {
+      for await (const downstream of proxy) {
+        const stream = downstream.toDuplex()
+        stream.on('error', () => {})
+        stream.once('data', async (line: Buffer) => {
+          const [, host, port] = /^(.*):(\d+)\n$/.exec(line.toString())!
+          try {
+            const upstream = (await two.runtime.connect({ host: host!, port: Number(port) })).toDuplex()
+            upstream.on('error', () => {})
+            stream.write('1')
+            stream.pipe(upstream).pipe(stream)
+          } catch {
+            stream.end('0')
+          }
+        })
+      }
+    })()
+    const through = (destination: string) =>
+      new MessageService({
+        ...{ protocols: [protocol], runtime: two.runtime, start: 'raw' },
+        startTls: { ...trusting, serverName: 'localhost' },
+        async prepare(connection) {
+          connection.writeRaw(`${destination}\n`)
+          await connection.raw.available(1)
+          if (connection.raw.read(1).toString() !== '1') throw new Error('the proxy says no')
+          await connection.leaveRaw()
+          await connection.secure()
+        },
+      }).pool({ host: '127.0.0.1', port: portOf(proxy) })
+    expect(await through(`127.0.0.1:${two.port}`).request(whoAmI, '')).toBe('nobody, secure')
+    expect(await codeOf(through('127.0.0.1:1').request(whoAmI, '', { oneShot: true }))).toBe(
+      'ERR_SLUICE_MESSAGE_NOT_CONNECTED',
+    )
+  })
+
   it('are refused by who fails to prepare them, and tried again', async () => {
     let attempts = 0
     await using two = await start(mode, {
