@@ -108,6 +108,7 @@ describe('the public API', () => {
   it('documents every exported name, and every member of it', () => {
     expect(undocumented(join(root, 'src/index.ts'))).toEqual([])
     expect(undocumented(join(root, 'src/message/index.ts'))).toEqual([])
+    expect(undocumented(join(root, 'src/etcd/index.ts'))).toEqual([])
   })
 })
 

@@ -11,8 +11,9 @@ export interface DnsResolverOptions {
   servers?: readonly string[]
   /** Port of names that have addresses, no port of their own, and no SRV records. Without it such are not found. */
   port?: number
-  /** Bounds on how long answers are taken for true, whatever their TTL. Defaults 1 000 and 300 000. */
+  /** Answers are taken for true at least so long, whatever their TTL. Default 1 000. */
   minRefreshMs?: number
+  /** The same, at most. Default 300 000. */
   maxRefreshMs?: number
   /** How long to wait for one server. Default 2 000. */
   timeoutMs?: number
