@@ -6,7 +6,7 @@ import type { MessageReport } from '../../bench/messages/results.js'
 import { Program, root } from '../support/program.js'
 
 const bench = (...args: string[]) =>
-  new Program([process.execPath, join(root, 'dist/cli/main.js'), 'message-bench', ...args])
+  new Program([process.execPath, join(root, 'dist/cli/main.js'), 'message-bench', ...args], {}, 'ignore', 58_000)
 const short = ['--rounds', '2', '--seconds', '0.05', '--warmup', '0']
 const folder = mkdtempSync(join(tmpdir(), 'sluice-message-bench-test-'))
 afterAll(() => rmSync(folder, { recursive: true }))

@@ -73,18 +73,23 @@ class Lines {
   }
 }
 
-/** A program in a process of its own. It is killed when it takes longer than any test may. */
+/** A program in a process of its own. It is killed when it takes longer than its test may. */
 export class Program implements AsyncDisposable {
   readonly process: ChildProcess
   readonly ended: Promise<Ended>
   private readonly streams: { stdout: Lines; stderr: Lines }
 
-  constructor(command: string[], env: Record<string, string> = {}, stdin: 'ignore' | 'pipe' = 'ignore') {
+  constructor(
+    command: string[],
+    env: Record<string, string> = {},
+    stdin: 'ignore' | 'pipe' = 'ignore',
+    timeoutMs = 18_000,
+  ) {
     this.process = spawn(command[0]!, command.slice(1), {
       cwd: root,
       env: { ...process.env, ...env },
       stdio: [stdin, 'pipe', 'pipe'],
-      timeout: 18_000,
+      timeout: timeoutMs,
       killSignal: 'SIGKILL',
     })
     const { stdout, stderr } = this.process
