@@ -6,6 +6,7 @@
 // told of the connection before the last step is done.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "net/network.h"
 
@@ -346,11 +347,12 @@ void Network::finishOpening(Slot slot, Connection& connection, std::span<const u
   connection.securing = false;
   loop_.cancel(opening.deadline);
   loop_.memory().taken[slot] = 0;  // what steps have sent is not the session's
-  if (connection.timers) settleTimers(slot, connection);
   opening.moveTo(Opening::Stage::delivering);
+  const bool unknown = connection.hidden;
+  connection.hidden = false;
+  if (connection.timers) settleTimers(slot, connection);
   if (opening.marks) opening.marks->countSession(loop_.nowMs());
-  if (connection.hidden) {
-    connection.hidden = false;
+  if (unknown) {
     emit(EventType::opened, slot, connection, static_cast<int32_t>(connection.listenerKey));
   } else {
     emit(EventType::connected, slot, connection);

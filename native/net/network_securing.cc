@@ -234,15 +234,17 @@ void Network::onSecured(Slot slot, Connection& connection) {
     return runOpening(slot, connection, {});
   }
   connection.securing = false;
+  // Before its timers, which do not count while nobody knows it.
+  const bool unknown = connection.hidden;
+  connection.hidden = false;
   if (connection.timers) {
     connection.timers->stateDeadlineMs = 0;
     connection.timers->lastReadMs = connection.timers->lastWriteMs = loop_.nowMs();
     armTimers(slot, connection);
   }
-  if (Listener* listener = connection.hidden ? listenerOf(connection) : nullptr) listener->handshakesDone++;
+  if (Listener* listener = unknown ? listenerOf(connection) : nullptr) listener->handshakesDone++;
   leaveHandshake(connection);
-  if (connection.hidden) {
-    connection.hidden = false;
+  if (unknown) {
     emit(EventType::opened, slot, connection, static_cast<int32_t>(connection.listenerKey));
   } else {
     emit(EventType::secured, slot, connection);

@@ -147,6 +147,13 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
     expect(service.failures[0]).toMatchObject({ code: 'ERR_SLUICE_PROXY_TIMEOUT', reason: 'PRX_TIMEOUT' })
   })
 
+  it('leaves the bounds of the session to the session, and they hold there', async () => {
+    await using service = await Service.start(mode, [acceptProxy()], { handshakeTimeoutMs: 10_000, readTimeoutMs: 60 })
+    await service.connect({ handshake: [sendProxy({ source: client, destination: client })] })
+    await service.record.saw('open')
+    expect(await service.record.closed()).toMatchObject({ code: 'ERR_SLUICE_READ_TIMEOUT' })
+  })
+
   it('reads headers from the proxies it is told of, and from nobody else', async () => {
     await using service = await Service.start(mode, [acceptProxy({ from: ['127.0.0.0/8'] })])
     await service.connect({ handshake: [sendProxy({ source: client, destination: client })] })
