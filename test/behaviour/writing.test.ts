@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest'
 import { inlineKernelModes, kernelModes, modes } from '../support/modes.js'
 import { connectedPair, echo, nextTurn } from '../support/pair.js'
 import { hashOf, pattern } from '../support/record.js'
-import { standstill } from '../support/standstill.js'
 
 describe.each(modes())('writing on $name', (mode) => {
   it('answers whether there is room below the high-water mark, and tells drain once', async () => {
@@ -22,26 +21,21 @@ describe.each(modes())('writing on $name', (mode) => {
   })
 
   it('goes by marks that change while it is open, and tells a drain that is due by the new ones', async () => {
-    await using pair = await connectedPair(mode, { listen: { highWaterBytes: 1 } })
+    await using pair = await connectedPair(mode, { connect: { highWaterBytes: 60_000_000 } })
     pair.server.pause()
     // More than the system and the peer take by themselves.
-    pair.client.write(new Uint8Array(30_000_000))
-    for (let seen = 0; seen !== pair.client.queuedBytes; ) {
-      seen = pair.client.queuedBytes
-      await standstill(() => pair.client.queuedBytes)
-    }
-    const queued = pair.client.queuedBytes
-    pair.client.setWriteWaterMarks({ highWaterBytes: queued + 2, hardLimitBytes: queued + 10 })
-    expect(pair.client.write('1')).toBe(true)
-    expect(pair.client.write('2')).toBe(false)
-    expect(() => pair.client.write('too much by 1')).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_QUEUE_FULL' }))
-    expect(() => pair.client.setWriteWaterMarks({ lowWaterBytes: queued + 3 })).toThrow(
-      /"lowWaterBytes" must be at most/,
-    )
+    expect(pair.client.write(new Uint8Array(30_000_000))).toBe(true)
+    pair.client.setWriteWaterMarks({ highWaterBytes: 1000 })
+    expect(pair.client.write('1')).toBe(false)
+    pair.client.setWriteWaterMarks({ hardLimitBytes: 1000 })
+    expect(() => pair.client.write('2')).toThrow(expect.objectContaining({ code: 'ERR_SLUICE_QUEUE_FULL' }))
+    expect(() => pair.client.setWriteWaterMarks({ lowWaterBytes: 1001 })).toThrow(/"lowWaterBytes" must be at most/)
+    expect(() => pair.client.setWriteWaterMarks({ highWaterBytes: 1001 })).toThrow(/"hardLimitBytes" must be at least/)
     expect(pair.atClient.count('drain')).toBe(0)
-    pair.client.setWriteWaterMarks({ lowWaterBytes: queued + 2 })
+    const mark = 40_000_000
+    pair.client.setWriteWaterMarks({ lowWaterBytes: mark, highWaterBytes: mark, hardLimitBytes: mark })
     await pair.atClient.saw('drain')
-    expect(pair.client.queuedBytes).toBe(queued + 2)
+    expect(pair.client.queuedBytes).toBeGreaterThan(0)
   })
 
   it('tells no drain that nobody has asked for', async () => {
