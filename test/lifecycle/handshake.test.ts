@@ -12,7 +12,7 @@ describe.runIf(process.platform === 'linux').each(modes)('5 000 slow connections
     const program = `
       import { acceptProxy } from 'sluice'
       import { readdirSync } from 'node:fs'
-      const count = 5000, boundMs = 4000
+      const count = 5000, boundMs = 6000
       const runtime = start()
       const crowd = mode.engine === 'sim' ? runtime : start({ threads: 0 })
       const where = ${where}
