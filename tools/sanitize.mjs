@@ -72,10 +72,9 @@ function throughAddon(sum) {
     console.log(`${status === 0 ? 'ok  ' : 'FAIL'} ${script}${status === 0 ? '' : ` ended with ${signal ?? status}`}`)
   }
   // Without those that start programs of their own, each of which would take seconds, and without the largest.
-  const left = ['cli', 'bench', 'message-bench', 'proxy', 'examples', 'many-connections'].flatMap((name) => [
-    '--exclude',
-    `**/${name}.test.ts`,
-  ])
+  const left = ['cli', 'bench', 'message-bench', 'proxy', 'proxy-page', 'examples', 'many-connections'].flatMap(
+    (name) => ['--exclude', `**/${name}.test.ts`],
+  )
   const tests = runVitest(['test/behaviour/', ...left, '--testTimeout=60000'], env)
   sum.passed += tests.passed
   sum.failed += tests.failed
