@@ -1,4 +1,5 @@
 import { chmodSync } from 'node:fs'
+import { isMainThread } from 'node:worker_threads'
 import type { Connection } from './connection.js'
 import { nativeError, SluiceError } from './errors.js'
 import type { Listener } from './listener.js'
@@ -24,6 +25,7 @@ export class HandOverOffer {
   private constructor(private readonly listener: Listener) {}
 
   /**
+   * @param path of a file: whoever runs on the machine may connect to an abstract socket.
    * @param sockets asked for each successor anew.
    * @param taken called once, when a successor serves them: this process has to accept no more.
    * @throws {SluiceError} of `listen()`.
@@ -35,32 +37,46 @@ export class HandOverOffer {
     taken: () => void,
   ): Promise<HandOverOffer> {
     let isTaken = false
-    const listener = await runtime.listen<string>(
-      { path, readTimeoutMs: 60_000 },
-      {
-        open(connection) {
-          connection.data = ''
-          pass(connection, sockets())
+    const listening = forOwnUser(() =>
+      runtime.listen<string>(
+        { path, readTimeoutMs: 60_000 },
+        {
+          open(connection) {
+            connection.data = ''
+            pass(connection, sockets())
+          },
+          data(connection, bytes) {
+            connection.data += Buffer.from(bytes).toString('latin1')
+            if (connection.data.length > longestWord) connection.destroy()
+            if (connection.data !== 'ready\n' || isTaken) return
+            isTaken = true
+            taken()
+            connection.end('bye\n')
+          },
+          error() {}, // it may try again
         },
-        data(connection, bytes) {
-          connection.data += Buffer.from(bytes).toString('latin1')
-          if (connection.data.length > longestWord) connection.destroy()
-          if (connection.data !== 'ready\n' || isTaken) return
-          isTaken = true
-          taken()
-          connection.end('bye\n')
-        },
-        error() {}, // it may try again
-      },
+      ),
     )
-    // Whoever can connect gets the sockets.
-    if (!path.startsWith('\0')) chmodSync(path, 0o600)
+    const listener = await listening
+    chmodSync(path, 0o600)
     return new HandOverOffer(listener)
   }
 
   /** Offers them no more, and removes the path. */
   close(): Promise<void> {
     return this.listener.destroy()
+  }
+}
+
+// Whoever can connect gets the sockets, so nobody else may from the first moment on: a path is bound before listen() returns.
+// Worker threads may not set the mask; there it is done afterwards.
+function forOwnUser<T>(bind: () => T): T {
+  if (!isMainThread) return bind()
+  const mask = process.umask(0o177)
+  try {
+    return bind()
+  } finally {
+    process.umask(mask)
   }
 }
 

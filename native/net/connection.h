@@ -47,7 +47,7 @@ struct Connection {
   std::unique_ptr<ByteQueue> queue;  // taken from JavaScript, not yet by the kernel; null when empty
   std::unique_ptr<ConnectionTimers> timers;
   std::unique_ptr<TlsLayer> tls;  // the topmost layer; null for plain connections
-  Relay* relay = nullptr;         // the network's; beside `tls`, as both are tested together
+  Relay* relay = nullptr;         // the network's; of those that `layered` tells of
   std::unique_ptr<ConnectionLimit> limit;
   std::unique_ptr<Opening> opening;  // while its steps run, and while what they found out is of interest
   uint64_t bytesRead = 0, bytesWritten = 0;

@@ -160,7 +160,8 @@ export interface ProxyConfig {
   stats?: ProxyStatsOptions
   /** How long connections may go on after SIGTERM. Default 30 000; 0 for as long as they take. */
   drainTimeoutMs?: number
-  /** Path of a Unix socket by which a successor takes over the listening sockets. Default: none. Source: HP-130. */
+  /** Path of a Unix socket by which a successor takes over the listening sockets; only this user may connect to it, so it has
+   *  to be in the file system. Default: none. Source: HP-130. */
   handOver?: string
   /** What is told on stderr: failures that are worth a line, one line of JSON for each session, or nothing. Default
    *  `'failures'`. */

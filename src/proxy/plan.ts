@@ -105,7 +105,7 @@ const shape = {
   maxConnections: limit(),
   stats: any(),
   drainTimeoutMs: milliseconds({ default: 30_000 }),
-  handOver: optional(string({ abstract: true })),
+  handOver: optional(string()),
   log: oneOf(['none', 'failures', 'sessions'], { default: 'failures' }),
 }
 

@@ -1,6 +1,6 @@
 // `sluice proxy` as a program: its options, what it relays, how it reloads, drains, hands over, and what it tells.
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect as netConnect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -181,6 +181,7 @@ describe.concurrent('a file of configuration', () => {
     [{ ...base, upstreams: { app: { servers: ['127.0.0.1:1'], check: { rise: 0 } } } }, /"upstreams.app.check.rise"/],
     [{ ...base, stats: { port: 'x' } }, /"stats.port" must be an integer/],
     [{ ...base, engine: 'sim' }, /"engine" must be one of/],
+    [{ ...base, handOver: '\0anybody' }, /"handOver" must be a non-empty string without NUL/],
   ]
 
   it.each(wrong)('%j is refused, and the place of the mistake named', async (config, text) => {
@@ -434,7 +435,7 @@ describe.each(kernelModes())('sluice proxy on $name', (mode) => {
     expect(await say(long, '2')).toBe('a:2')
     long.end()
     expect((await first.ended).code).toBe(0)
-    expect(existsSync(handOver)).toBe(true)
+    expect(statSync(handOver).mode & 0o777).toBe(0o600)
     last.kill('SIGTERM')
     expect((await last.ended).code).toBe(0)
     expect(existsSync(handOver)).toBe(false)
