@@ -194,7 +194,7 @@ describe.each(modes())('$name: rules()', (mode) => {
 })
 
 describe.each(modes())('$name: rules() behind TLS', (mode) => {
-  it.skipIf(mode.simulated)('go by the name, the protocol and the certificate', async () => {
+  it('go by the name, the protocol and the certificate', async () => {
     const rule = (when: Rule['when'], tag: string): Rule => ({ stage: 'session', action: 'tag', tag, when })
     const list = new RuleList([
       rule({ tls: true }, 'secured'),
