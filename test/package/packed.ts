@@ -12,8 +12,9 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, dirname, join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
+import { findProgram } from '../support/installed.js'
 
 const execute = promisify(execFile)
 export const root = resolve(import.meta.dirname, '../..')
@@ -70,8 +71,7 @@ export async function installPacked(): Promise<Installed> {
 
 /** The path of a program, or '' when it is not to be found. */
 export function find(program: string): string {
-  const folders = (process.env.PATH ?? '').split(delimiter)
-  return folders.map((path) => join(path, program)).find((path) => existsSync(path)) ?? ''
+  return findProgram(program) ?? ''
 }
 
 function copyPackage(stage: string) {

@@ -1,16 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import type { TestContext } from 'vitest'
+import { findProgram } from './installed.js'
 
 /** Where etcd is, or undefined. */
-export const etcdServer = process.env
-  .PATH!.split(delimiter)
-  .map((folder) => join(folder, 'etcd'))
-  .find(existsSync)
+export const etcdServer = findProgram('etcd')
 
 /** Skips the test where there is no etcd, and says so. */
 export function needsEtcd(context: TestContext): void {

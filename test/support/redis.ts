@@ -1,15 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import type { TestContext } from 'vitest'
+import { findProgram } from './installed.js'
 
 /** Where redis-server is, or undefined. */
-export const redisServer = process.env
-  .PATH!.split(delimiter)
-  .map((folder) => join(folder, 'redis-server'))
-  .find(existsSync)
+export const redisServer = findProgram('redis-server')
 
 /** Skips the test where there is no Redis, and says so. */
 export function needsRedis(context: TestContext): void {
