@@ -37,8 +37,9 @@ union ControlBuffer {
 
 Result<void> waitFor(int socket, short events, TimeMs deadlineMs) {
   for (;;) {
-    const TimeMs leftMs = deadlineMs - monotonicMs();
-    if (leftMs <= 0) return systemError(ETIMEDOUT, "poll");
+    const TimeMs nowMs = monotonicMs();
+    if (nowMs >= deadlineMs) return systemError(ETIMEDOUT, "poll");
+    const TimeMs leftMs = deadlineMs - nowMs;
     pollfd waiting{socket, events, 0};
     const int ready = ::poll(&waiting, 1, static_cast<int>(std::min<TimeMs>(leftMs, 60'000)));
     if (ready > 0) return {};
