@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { addonFlags, archive, compileObjects, link, parallel } from './compile.mjs'
-import { filesUnder, root, sources } from './sources.mjs'
+import { filesUnder, root, units } from './sources.mjs'
 
 const timeoutMs = 180_000
 const onLinux = process.platform === 'linux'
@@ -51,7 +51,7 @@ export async function buildWatchedAddon() {
   const core = await buildCore(watch)
   const binding = await compileObjects({
     folder,
-    sources: sources().filter(ofBinding),
+    sources: units().filter(ofBinding),
     flags: [...plainFlags, ...watch, ...addonFlags()],
   })
   const output = join(folder, 'addon/build/Release/sluice.node')
@@ -60,10 +60,10 @@ export async function buildWatchedAddon() {
   return join(folder, 'addon')
 }
 
-const ofBinding = (source) => source.startsWith('native/binding/')
+const ofBinding = (unit) => basename(unit) === 'binding.cc'
 
 async function buildCore(watch) {
-  const core = sources().filter((source) => !ofBinding(source))
+  const core = units().filter((unit) => !ofBinding(unit))
   const shim = onLinux ? filesUnder(kqueueShim, '.cc') : []
   const compiled = await compileObjects({ folder, sources: [...core, ...shim], flags: [...plainFlags, ...watch] })
   const objects = compiled.slice(0, core.length)
