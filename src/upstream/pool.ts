@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isReusable, readBy } from '../connection/reading.js'
 import type { Connection } from '../connection.js'
 import { defaultRuntime } from '../default-runtime.js'
 import { abortError, asSluiceError, SluiceError } from '../errors.js'
@@ -286,7 +287,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     this.counts.established++
     deal.acquisition.moveTo(established, { server: server.name })
     connection.ref()
-    connection.readBy(handlers)
+    readBy(connection, handlers)
     this.startPurge()
     try {
       if (!reused) handlers?.open?.(connection)
@@ -303,10 +304,10 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     const { connection } = lease
     acquisition.moveTo(disconnecting, { server: server.name })
     member.lease = undefined
-    const mayKeep = reusable && this.rules.reuse !== 'never' && !request.private && connection.isReusable
+    const mayKeep = reusable && this.rules.reuse !== 'never' && !request.private && isReusable(connection)
     const isWanted = server.isUp && server.state === 'ready' && !server.removed && this.closing === undefined
     if (mayKeep && isWanted && server.idle.offer(connection, key, lease.reused, this.runtime.connectionCount)) {
-      connection.readBy(idleHandlers)
+      readBy(connection, idleHandlers)
       connection.unref()
     } else if (connection.state !== 'closed' && connection.state !== 'closing') {
       void connection.close()
