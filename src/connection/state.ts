@@ -13,25 +13,25 @@ import type { TlsInfo } from '../tls/info.js'
 // connection, each file a topic; any of them may read a bit, and those named here alone set it.
 
 // Bits of `flags`.
-/** Until opening.ts says that it is there. */
+/** From the constructor on, until opening.ts says that it is there. */
 export const connecting = 1
 /** The peer's end has been told: reading.ts. */
 export const peerEnded = 2
-/** end(), or something like it: writing.ts, filtering.ts where outputs fail, relaying.ts. */
+/** end(), or what comes to the same: writing.ts, relaying.ts, below.ts where filters fail. */
 export const endAsked = 4
 /** close(): ending.ts. */
 export const closeAsked = 8
-/** destroy(), reset(): ending.ts. */
+/** destroy(), reset(): ending.ts; relaying.ts for a reset that waits. */
 export const destroyed = 16
 /** The last event has come: ending.ts. */
 export const closed = 32
-/** unref(). */
+/** ref() and unref(). */
 export const unreferenced = 64
 /** FIN is in the kernel's hands: writing.ts. */
 export const finWritten = 128
 /** The handlers are a FilterStack: filtering.ts. */
 export const filtered = 256
-/** Its error has been told before its end: filtering.ts. */
+/** Its error has been told before its end: below.ts. */
 export const failureTold = 512
 /** TLS (securing.ts), or a pair: what is written is not what the system is given. */
 export const layered = 1024
