@@ -3,7 +3,7 @@
 #include "binding/channel_target.h"
 #include "binding/gates.h"
 #include "binding/opening_values.h"
-#include "binding/tls_values.h"
+#include "binding/tls_binding.h"
 #include "binding/values.h"
 
 namespace sluice {
