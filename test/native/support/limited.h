@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "support/net_world.h"
+#include "support/world.h"
 
 namespace sluice::test {
 
