@@ -109,6 +109,8 @@ export interface NativeOpening {
   /** Behind TLS. */
   sessionSteps: NativeStep[]
   timeoutMs: number
+  /** Of connect(): startTls() follows, under the same bound. */
+  connectsTls: boolean
 }
 
 /** Everything of openings that is no connection. */
