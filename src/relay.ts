@@ -3,6 +3,7 @@ import { beginClose } from './connection/ending.js'
 import {
   beginRelay,
   breakOffForRelay,
+  deliverForRelay,
   hasEndedInOrder,
   isFiltered,
   requireRelayable,
@@ -191,6 +192,8 @@ export class Relay implements AsyncDisposable {
   private readonly counts: [number, number] = [0, 0]
   private readonly gone: [boolean, boolean] = [false, false]
   private isClosing = false
+  // close() waits until JavaScript has passed on all that it had before native code took over.
+  private beginClosing: (() => void) | undefined
   private failure: { side: RelaySide | undefined; cause: SluiceError } | undefined
   private resolve!: (result: RelayResult) => void
   private reject!: (error: RelayError) => void
@@ -305,6 +308,14 @@ export class Relay implements AsyncDisposable {
     const { from, bytes } = pump
     pump.isHandedOver = true
     from.channel.stage(opRelayGo | from.tag, from.slot, bytes | 0, Math.floor(bytes / 2 ** 32))
+    this.closeWhenJoined()
+  }
+
+  private closeWhenJoined(): void {
+    const { id, pumps, gone, beginClosing } = this
+    if (id !== undefined && pumps.some(({ isHandedOver }, side) => !isHandedOver && !gone[side])) return
+    this.beginClosing = undefined
+    beginClosing?.()
   }
 
   /** @internal */
@@ -333,7 +344,11 @@ export class Relay implements AsyncDisposable {
     if (this.isClosing || this.failure !== undefined) return
     this.isClosing = true
     for (const pump of this.pumps) pump.finish()
-    for (const connection of this.connections) beginClose(connection, timeoutMs)
+    for (const connection of this.connections) deliverForRelay(connection)
+    this.beginClosing = () => {
+      for (const connection of this.connections) beginClose(connection, timeoutMs)
+    }
+    this.closeWhenJoined()
   }
 
   /** @internal */
@@ -366,6 +381,7 @@ export class Relay implements AsyncDisposable {
   /** @internal */
   connectionClosed(side: 0 | 1, error: SluiceError | undefined): void {
     this.gone[side] = true
+    this.closeWhenJoined()
     const connection = this.connections[side]
     const other = (1 - side) as 0 | 1
     const inOrder = error === undefined && (this.isClosing || hasEndedInOrder(connection))

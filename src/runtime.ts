@@ -8,6 +8,7 @@ import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
 import { type ConnectionHandlers, checkHandlers } from './handlers.js'
+import { connectSteps } from './handshake/connect-shorthand.js'
 import { type HandshakePlan, handshakePlan } from './handshake/handshake-plan.js'
 import { Listener, type ListenOptions, listenOptions, listenRules } from './listener.js'
 import { isFailure, type NativeAddress, type NativeGate, type NativeListenOptions, native } from './native/binding.js'
@@ -199,7 +200,8 @@ export class Runtime implements Clock, AsyncDisposable {
     checkHandlers(handlers)
     this.refuseClosed('connect')
     const { signal, host, port, path } = parsed
-    const plan = handshakePlan(parsed, 'connect', parsed.tls !== undefined && parsed.tls !== false)
+    const hasTls = parsed.tls !== undefined && parsed.tls !== false
+    const plan = handshakePlan({ ...parsed, ...connectSteps(parsed) }, 'connect', hasTls)
     const peer = plan?.target ?? { host: path === undefined ? host : 'localhost', port: path ?? port }
     const tls = parsed.tls === undefined || parsed.tls === false ? undefined : clientTls(parsed.tls, peer, 'tls')
     // Aborted by the caller's signal, or by the runtime's end: a name may take longer to resolve than the runtime lives.
@@ -231,7 +233,8 @@ export class Runtime implements Clock, AsyncDisposable {
     handlers: ConnectionHandlers | undefined,
     signal: AbortSignal,
   ): Promise<Connection> {
-    const { host, port, path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
+    const { path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
+    const { host, port } = parsed.socks ?? parsed
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     settings.tls = tls
     settings.peer = peer

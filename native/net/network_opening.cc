@@ -54,7 +54,13 @@ const TlsSession* Opening::session() const {
 
 // Whether the system takes them is its affair: marks need privileges, and ends of pairs have no options.
 void Opening::applyMarks() {
-  if (!marks || !(marks->typeOfService || marks->mark) || network_.at(slot_).local) return;
+  if (!marks) return;
+  for (ConnectionMarks::LogEntry& entry : marks->log) {
+    const int32_t number = RuleLogs::shared().put({std::move(entry), source().host(), source().port()});
+    network_.loop_.emit(EventType::ruleLogged, 0, network_.at(slot_).listenerKey, number);
+  }
+  marks->log = {};
+  if (!(marks->typeOfService || marks->mark) || network_.at(slot_).local) return;
   const auto set = [this](SocketOption option, std::optional<uint32_t>& value) {
     if (value) (void)network_.engine_.setOption(slot_, {option, static_cast<int32_t>(*value), ""});
     value.reset();
@@ -100,6 +106,8 @@ void Network::beginOpening(Slot slot, Connection& connection) {
   // Steps that ask for no bytes are done by now, and need no deadline.
   if (!isOpening(connection)) return;
   Opening& opening = *connection.opening;
+  // Nobody can be asked for it after a reset, and whoever fails is told of by it.
+  if (connection.hidden) (void)opening.source();
   if (const uint32_t boundMs = opening.plan().timeoutMs; boundMs != 0) {
     opening.deadlineMs = loop_.nowMs() + boundMs;
     loop_.arm(opening.deadline, opening.deadlineMs);
@@ -107,11 +115,16 @@ void Network::beginOpening(Slot slot, Connection& connection) {
   receive(slot, connection.reading());
 }
 
-// One deadline for all: whatever is to follow under a bound of its own can only make it earlier (HP-16).
+// One deadline for all: whatever is to follow under a bound of its own, or under none (0), can only make it earlier (HP-16).
 void Network::boundHandshake(Slot slot, Connection& connection, uint32_t boundMs) {
+  const bool bounded = connection.timers && connection.timers->openingDeadlineMs != 0;
+  if (boundMs == 0 && !bounded) return;
   ConnectionTimers& timers = timersOf(slot, connection);
-  const TimeMs atMs = loop_.nowMs() + boundMs;
-  timers.stateDeadlineMs = timers.stateDeadlineMs == 0 ? atMs : std::min(timers.stateDeadlineMs, atMs);
+  const TimeMs own = boundMs != 0 ? loop_.nowMs() + boundMs : 0;
+  for (const TimeMs atMs : {own, std::exchange(timers.openingDeadlineMs, 0)}) {
+    if (atMs != 0)
+      timers.stateDeadlineMs = timers.stateDeadlineMs == 0 ? atMs : std::min(timers.stateDeadlineMs, atMs);
+  }
   armTimers(slot, connection);
 }
 
@@ -349,6 +362,10 @@ void Network::finishOpening(Slot slot, Connection& connection, std::span<const u
   const bool unknown = connection.hidden;
   connection.hidden = false;
   if (connection.timers) settleTimers(slot, connection);
+  if (const uint32_t boundMs = opening.plan().timeoutMs; opening.plan().connectsTls && boundMs != 0) {
+    timersOf(slot, connection).openingDeadlineMs =
+        opening.deadlineMs != 0 ? opening.deadlineMs : loop_.nowMs() + boundMs;
+  }
   if (opening.marks) opening.marks->countSession(loop_.nowMs());
   if (unknown) {
     emit(EventType::opened, slot, connection, static_cast<int32_t>(connection.listenerKey));

@@ -31,6 +31,8 @@ struct OpeningPlan {
   /// From accept, or from the connection's being there, to the last step's end, TLS included; bytes that trickle in do not
   /// extend it (HP-16). 0: no bound.
   uint32_t timeoutMs = 10'000;
+  /// Of connect(): startTls() follows the last step, and the bound goes on.
+  bool connectsTls = false;
 };
 
 inline constexpr size_t openingFailureCount = static_cast<size_t>(OpeningFailure::stepTooLong) + 1;
@@ -43,6 +45,14 @@ struct OpeningReport {
   uint16_t remotePort = 0;
 };
 using OpeningFailures = FailureTable<OpeningReport>;
+
+/// What a rule wants to be told, of which connection.
+struct RuleLogReport {
+  ConnectionMarks::LogEntry entry;
+  std::string remoteAddress;
+  uint16_t remotePort = 0;
+};
+using RuleLogs = FailureTable<RuleLogReport>;
 
 /// One connection's way through its steps. It exists while they run, and afterwards while what they found out is of
 /// interest.
@@ -96,7 +106,7 @@ class Opening final : public OpeningContext {
   bool isForgettable() const { return claimed_ == nullptr && marks == nullptr; }
   /// Of TLS that is done; null where there is none.
   const TlsSession* session() const;
-  /// Sets what rules want of the socket.
+  /// Sets what rules want of the socket, and tells what they want to be told.
   void applyMarks();
   /// Tells rules' counters of bytes since the last time. Whether there were any.
   bool countBytes(uint64_t bytesRead, uint64_t bytesWritten);

@@ -69,7 +69,8 @@ export function unstashSoon(connection: Connection): void {
   if (connection.hold === stashed) queueMicrotask(() => unstash(connection))
 }
 
-function unstash(connection: Connection): void {
+/** Delivers what waits, if nothing but it is in the way. */
+export function unstash(connection: Connection): void {
   while ((connection.hold & ~deaf) === stashed) {
     const event = extrasOf(connection).stash.shift()
     if (event === undefined) {

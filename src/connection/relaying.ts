@@ -5,7 +5,7 @@ import { opBreakOff, opReset, pausedByStream, pausedByUser } from '../native/rec
 import type { RelayEnd } from '../relay.js'
 import { endBelow } from './below.js'
 import { endNow } from './ending.js'
-import { dropStash, takeOver } from './reading.js'
+import { dropStash, takeOver, unstash } from './reading.js'
 import {
   closeAsked,
   connecting,
@@ -61,6 +61,13 @@ export function isFiltered({ flags }: Connection): boolean {
 /** Whether both directions have ended, and nobody destroyed it. */
 export function hasEndedInOrder({ flags }: Connection): boolean {
   return (flags & (peerEnded | finWritten | destroyed)) === (peerEnded | finWritten)
+}
+
+/** What has come and waits to be told is told at once. */
+export function deliverForRelay(connection: Connection): void {
+  for (const reason of [pausedByUser, pausedByStream]) connection.resumeFor(reason)
+  if ((connection.flags & filtered) !== 0) filtersOf(connection)!.deliver()
+  else unstash(connection)
 }
 
 /** Bytes given to it by JavaScript that have not left. */

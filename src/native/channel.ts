@@ -3,6 +3,7 @@ import type { NativeAddress } from './address.js'
 import type { NativeOpening } from './openings.js'
 import type { NativeProxyHeader } from './proxy.js'
 import type { NativeRateGroup, NativeRateGroupMap, NativeRateLimit, NativeRateStanding } from './rates.js'
+import type { NativeRuleMarks } from './rules.js'
 import type { NativeTlsConfig, NativeTlsInfo } from './tls.js'
 
 // One loop, with its listeners and connections.
@@ -148,7 +149,7 @@ export interface NativeChannel {
   /** What a step has read; undefined when there was none. */
   proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
   /** What rules have left; undefined when nothing. */
-  ruleMarks(slot: number, tag: number): { tags: string[]; variables: Record<string, string> } | undefined
+  ruleMarks(slot: number, tag: number): NativeRuleMarks | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number

@@ -1,5 +1,5 @@
 import type { NativeProxySend } from './proxy.js'
-import type { NativeCidrSet, NativeRuleList } from './rules.js'
+import type { NativeCidrSet, NativeRuleList, NativeRuleLogEntry } from './rules.js'
 
 // Opening steps: native/handshake/ as the addon shows it.
 
@@ -42,6 +42,8 @@ export interface NativeOpening {
   /** Behind TLS. */
   sessionSteps: NativeStep[]
   timeoutMs: number
+  /** Of connect(): startTls() follows, under the same bound. */
+  connectsTls: boolean
 }
 
 /** Everything of openings that is no connection. */
@@ -55,6 +57,8 @@ export interface NativeOpenings {
     address: string
     port: number
   }
+  /** What a rule has said, by the number of an event; undefined when too much has followed. */
+  takeRuleLog(number: number): (NativeRuleLogEntry & { address: string; port: number }) | undefined
   reasons(): string[]
   /** Undefined for a network; otherwise which one may be meant, or ''. */
   checkNetwork(text: string): string | undefined

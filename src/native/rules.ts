@@ -140,6 +140,28 @@ export interface NativeRule {
   text?: string
   value?: NativeFact
   counter?: NativeCounter
+  /** Of setSource and setDestination. */
+  ipv4Bits?: number
+  ipv6Bits?: number
+  /** Of log: whether there is a value. */
+  says?: boolean
+}
+
+/** What rules have left on a connection. */
+export interface NativeRuleMarks {
+  tags: string[]
+  variables: Record<string, string>
+  source?: { address: string; port: number }
+  destination?: { address: string; port: number }
+}
+
+/** What a rule has said; texts are '' where there is nothing. */
+export interface NativeRuleLogEntry {
+  rule: number
+  stage: 'socket' | 'session' | 'content'
+  text: string
+  value: string
+  source: string
 }
 
 /** A connection that rules are asked about without there being one. */
@@ -173,7 +195,8 @@ export interface NativeRuleVerdict {
   rule: number
   delayMs: number
   expectProxy: boolean
-  marks: { tags: string[]; variables: Record<string, string> }
+  marks: NativeRuleMarks
+  log: NativeRuleLogEntry[]
 }
 
 export interface NativeRuleLists {

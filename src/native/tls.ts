@@ -47,6 +47,7 @@ export interface NativeTlsOptions {
   ticketCount: number
   sessionTimeoutS: number
   sessionCacheCount: number
+  caNames: boolean
   sessionIdContext: string
   clientSessions: NativeClientSessions | undefined
   ocspResponse: Uint8Array | undefined
