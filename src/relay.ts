@@ -137,6 +137,11 @@ const sideNames = ['a', 'b'] as const
  */
 // biome-ignore lint/suspicious/noExplicitAny: whatever belongs to them
 export function relay(a: Connection<any>, b: Connection<any>, options?: RelayOptions): Relay {
+  return relayBy(a, b, relayBounds(options))
+}
+
+/** @internal Checks options once for many relays. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
+export function relayBounds(options?: RelayOptions): RelayBounds {
   const parsed = parse(relayOptions, options)
   const { highWaterBytes, lowWaterBytes } = parsed
   if (lowWaterBytes !== undefined && lowWaterBytes > (highWaterBytes ?? defaultHighWaterBytes)) {
@@ -146,20 +151,23 @@ export function relay(a: Connection<any>, b: Connection<any>, options?: RelayOpt
       'lowWaterBytes',
     )
   }
+  return { ...parsed, highWaterBytes: highWaterBytes ?? defaultHighWaterBytes }
+}
+
+/** @internal */
+// biome-ignore lint/suspicious/noExplicitAny: whatever belongs to them
+export function relayBy(a: Connection<any>, b: Connection<any>, bounds: RelayBounds): Relay {
   if (!(a instanceof Connection)) throw expected('a Connection', a, 'a')
   if (!(b instanceof Connection)) throw expected('a Connection', b, 'b')
   if ((a as Connection) === (b as Connection)) throw expected('another connection than "a"', 'the same', 'b')
   a.requireRelayable()
   b.requireRelayable()
-  if (parsed.signal?.aborted) throw abortError(parsed.signal)
-  const made = new Relay(a, b, {
-    ...parsed,
-    highWaterBytes: highWaterBytes ?? defaultHighWaterBytes,
-  })
-  return made
+  if (bounds.signal?.aborted) throw abortError(bounds.signal)
+  return new Relay(a, b, bounds)
 }
 
-interface Bounds {
+/** @internal Checked {@link RelayOptions}. */
+export interface RelayBounds {
   highWaterBytes: number
   lowWaterBytes: number | undefined
   tunnelTimeoutMs: number
@@ -186,13 +194,13 @@ export class Relay implements AsyncDisposable {
   private resolve!: (result: RelayResult) => void
   private reject!: (error: RelayError) => void
   private readonly removeAbort: () => void
-  private readonly bounds: Bounds
+  private readonly bounds: RelayBounds
   // Of the path through JavaScript.
   private lastProgressMs = 0
   private stopTimer: (() => void) | undefined
 
   /** @internal */
-  constructor(a: Connection, b: Connection, bounds: Bounds) {
+  constructor(a: Connection, b: Connection, bounds: RelayBounds) {
     this.bounds = bounds
     this.done = new Promise((resolve, reject) => {
       this.resolve = resolve

@@ -135,8 +135,14 @@ const peek: CustomStep = {
   },
 }
 
+/** An address of a client; undefined on Unix sockets, and once the connection is gone. */
+export interface ProxyClientAddress {
+  readonly address: string | undefined
+  readonly port: number | undefined
+}
+
 /** Whom a connection comes from: as a PROXY header says, or else as the system does. */
-export function clientOf(connection: Connection): { address: string | undefined; port: number | undefined } {
+export function clientOf(connection: Connection): ProxyClientAddress {
   const { proxy } = connection
   const claimed = proxy?.replacesAddresses ? proxy.source : undefined
   if (claimed !== undefined) return { address: claimed.address, port: claimed.port }

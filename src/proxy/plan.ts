@@ -21,6 +21,7 @@ import { type ByteSize, byteSize } from '../rate-limit/byte-size.js'
 import { KeyedRateLimitGroups } from '../rate-limit/keyed-rate-limit-groups.js'
 import { RateLimit } from '../rate-limit/rate-limit.js'
 import { RateLimitGroup } from '../rate-limit/rate-limit-group.js'
+import { type RelayBounds, relayBounds } from '../relay.js'
 import type { RuleList } from '../rules/rule-list.js'
 import { StickTable, type StickTableOptions } from '../rules/stick-table.js'
 import type { RuntimeOptions } from '../runtime-options.js'
@@ -58,7 +59,7 @@ export interface ListenerPlan {
   /** For all others; undefined refuses them. */
   readonly to: string | undefined
   readonly rules: RuleList | undefined
-  readonly relay: { tunnelTimeoutMs: number; finTimeoutMs: number }
+  readonly relay: RelayBounds
   /** All that it was made of: compared to see whether a reload has changed it. */
   readonly source: unknown
 }
@@ -69,6 +70,7 @@ export interface UpstreamPlan {
   readonly pool: UpstreamPoolOptions
   readonly sendProxy: ProxySendChoice | undefined
   readonly hashBy: 'address' | 'serverName'
+  readonly isHashed: boolean
   /** What it was made of, without and with its servers. */
   readonly source: { rest: unknown; servers: unknown }
 }
@@ -249,7 +251,7 @@ function listenerPlan(
       ...opening.options,
       tls: tls && TlsContext.make('server', tls, `${within}.tls`),
     },
-    relay: { tunnelTimeoutMs, finTimeoutMs },
+    relay: relayBounds({ tunnelTimeoutMs, finTimeoutMs }),
     source: sourceOf(input, tls),
   }
 }
@@ -355,6 +357,7 @@ function upstreamPlan(name: string, input: unknown, folder: string): UpstreamPla
   checkSendProxy(sendProxy, `${within}.sendProxy`)
   return {
     ...{ name, pool, sendProxy: sendProxy as ProxySendChoice | undefined, hashBy: hashBy as UpstreamPlan['hashBy'] },
+    isHashed: passed.balance === 'hash',
     source: { rest: { ...input, servers: undefined, tls: undefined }, servers },
   }
 }

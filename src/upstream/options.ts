@@ -26,6 +26,7 @@ import {
   withDefault,
 } from '../options.js'
 import { Runtime } from '../runtime.js'
+import type { StopSignal } from '../stop.js'
 import type { TlsContext } from '../tls/context.js'
 import type { TlsClientOptions } from '../tls/options.js'
 import type { AcquisitionStep } from './acquisition.js'
@@ -445,7 +446,7 @@ export const acquireShape = {
 } satisfies Shape<AcquireOptions>
 
 /** A checked {@link AcquireOptions}. */
-export type AcquireRules = Parsed<typeof acquireShape>
+export type AcquireRules = Omit<Parsed<typeof acquireShape>, 'signal'> & { signal: StopSignal | undefined }
 
 export const drainShape = { timeoutMs: milliseconds({ default: 30_000 }) } satisfies Shape<UpstreamDrainOptions>
 export const adminState = oneOf(adminStates)

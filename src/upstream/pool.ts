@@ -7,6 +7,7 @@ import { checkHandlers } from '../handlers.js'
 import { expected, parse } from '../options.js'
 import type { Runtime } from '../runtime.js'
 import { type ShutdownOptions, shutdownOptions } from '../shutdown.js'
+import { Stop, type StopSignal } from '../stop.js'
 import { Acquisition, AcquisitionState, type AcquisitionStep } from './acquisition.js'
 import { balancerOf } from './balance.js'
 import { clockOf, type PoolClock } from './clock.js'
@@ -73,9 +74,8 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
   private readonly checker: HealthChecker
   private readonly places: Places
   private readonly members = new Map<Connection, Member>()
-  private readonly deals = new WeakMap<UpstreamLease, Deal>()
   private readonly resting = new Set<{ untilMs: number; wake: () => void }>()
-  private readonly attempts = new Set<AbortController>()
+  private readonly attempts = new Set<Stop>()
   private readonly emptied: (() => void)[] = []
   private readonly failures: Record<string, number> = {}
   private readonly counts = { requested: 0, established: 0, retries: 0 }
@@ -119,12 +119,17 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
   async acquire(options?: AcquireOptions): Promise<UpstreamLease> {
     const request = parse(acquireShape, options)
     checkHandlers(request.handlers)
+    return this.acquireBy(request)
+  }
+
+  /** @internal The same for a request that needs no check. */
+  acquireBy(request: AcquireRules): Promise<UpstreamLease> {
     return this.begin(request, new Set())
   }
 
   /** @internal */
   again(lease: UpstreamLease): Promise<UpstreamLease> {
-    const { request, member, avoid } = this.deals.get(lease)!
+    const { request, member, avoid } = lease.deal as Deal
     member.server.counts.redispatched++
     this.counts.retries++
     return this.begin(request, new Set(avoid).add(member.server))
@@ -139,12 +144,11 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     if (this.rules.fullConnections !== undefined) for (const server of this.usable) this.places.admit(server)
     acquisition.moveTo(requested)
     // One signal for all that may end it: the caller's, and the pool's end.
-    const controller = new AbortController()
-    const follow = () => controller.abort(request.signal!.reason)
-    request.signal?.addEventListener('abort', follow)
-    this.attempts.add(controller)
+    const stop = new Stop()
+    const unfollow = stop.follow(request.signal)
+    this.attempts.add(stop)
     try {
-      return await this.establish(acquisition, request, avoid, controller.signal)
+      return await this.establish(acquisition, request, avoid, stop)
     } catch (thrown) {
       const error = this.closing === undefined ? asSluiceError(thrown, 'SYSTEM') : poolClosed()
       this.failures[error.code] = (this.failures[error.code] ?? 0) + 1
@@ -152,8 +156,8 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
       this.over()
       throw error
     } finally {
-      this.attempts.delete(controller)
-      request.signal?.removeEventListener('abort', follow)
+      this.attempts.delete(stop)
+      unfollow()
     }
   }
 
@@ -161,12 +165,17 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     acquisition: Acquisition,
     request: AcquireRules,
     avoid: Set<UpstreamServer>,
-    signal: AbortSignal,
+    signal: StopSignal,
   ): Promise<UpstreamLease> {
-    const key = sharingKey(request, request.beside === undefined ? -1 : this.runtime.loopOf(request.beside))
+    // Nobody else is to have it: then nothing has to tell it from others.
+    const isShared = this.rules.reuse !== 'never'
+    const key = !isShared
+      ? ''
+      : sharingKey(request, request.beside === undefined ? -1 : this.runtime.loopOf(request.beside))
     let wanted = request.server
     for (;;) {
-      const server = await this.places.take(acquisition, request, { avoid, wanted, signal })
+      const place = this.places.take(acquisition, request, { avoid, wanted, signal })
+      const server = place instanceof UpstreamServer ? place : await place
       acquisition.moveTo(assigned, { server: server.name })
       const kept = this.takeIdle(server, key, request)
       if (kept !== undefined) {
@@ -175,7 +184,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
       }
       acquisition.moveTo(connecting, { server: server.name })
       try {
-        const connection = await openConnection(this.runtime, this.connect, server.rules, request, signal)
+        const connection = await openConnection(this.runtime, this.connect, server, request, signal)
         server.counts.opened++
         server.failuresInRow = 0
         const member: Member = { server, key, lease: undefined }
@@ -201,7 +210,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
   // What comes after a failed attempt: another server at once, or a rest. Answers the name of the server to keep to.
   private async next(
     acquisition: Acquisition,
-    after: { server: UpstreamServer; error: SluiceError; avoid: Set<UpstreamServer>; signal: AbortSignal },
+    after: { server: UpstreamServer; error: SluiceError; avoid: Set<UpstreamServer>; signal: StopSignal },
   ): Promise<string | undefined> {
     const { server, error, avoid, signal } = after
     const { redispatch } = this.rules
@@ -221,7 +230,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     return redispatch ? undefined : server.name
   }
 
-  private rest(signal: AbortSignal): Promise<void> {
+  private rest(signal: StopSignal): Promise<void> {
     const { connectTimeoutMs: bound = 0 } = this.connect
     const restMs = bound === 0 ? longestRestMs : Math.min(bound, longestRestMs)
     return new Promise((resolve, reject) => {
@@ -282,7 +291,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     server.counts.mostUsed = Math.max(server.counts.mostUsed, server.used)
     server.idle.began()
     deal.member.lease = lease
-    this.deals.set(lease, deal)
+    lease.deal = deal
     this.counts.established++
     deal.acquisition.moveTo(established, { server: server.name })
     connection.ref()
@@ -298,7 +307,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
 
   /** @internal */
   giveBack(lease: UpstreamLease, reusable: boolean): void {
-    const { acquisition, member, request } = this.deals.get(lease)!
+    const { acquisition, member, request } = lease.deal as Deal
     const { server, key } = member
     const { connection } = lease
     acquisition.moveTo(disconnecting, { server: server.name })
@@ -542,7 +551,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     await undefined
     this.checker.stopAll()
     this.stopPurge()
-    for (const controller of this.attempts) controller.abort(poolClosed())
+    for (const stop of [...this.attempts]) stop.abort(poolClosed())
     for (const server of this.present) for (const connection of server.idle.clear()) void connection.close()
     if (this.active === 0) return
     const cutAll = () => {
