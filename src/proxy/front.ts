@@ -10,6 +10,8 @@ import { Session, type SessionEnd, type Upstream } from './session.js'
 export interface FrontOwner {
   readonly runtime: Runtime
   readonly upstreams: ReadonlyMap<string, Upstream>
+  /** Whether each session is told of, with its client. */
+  readonly logsSessions: boolean
   sessionEnded(front: Front, end: SessionEnd): void
   handshakeFailed(front: Front, error: SluiceError): void
 }
@@ -115,7 +117,7 @@ export class Front {
 
   private async serve(connection: Connection, plan: ListenerPlan): Promise<void> {
     const { runtime, upstreams } = this.owner
-    const session = new Session(connection, runtime)
+    const session = new Session(connection, runtime, this.owner.logsSessions)
     this.sessions.add(session)
     this.counts.total++
     this.counts.most = Math.max(this.counts.most, this.sessions.size)

@@ -71,6 +71,8 @@ export interface UpstreamPlan {
   readonly sendProxy: ProxySendChoice | undefined
   readonly hashBy: 'address' | 'serverName'
   readonly isHashed: boolean
+  /** Whether sessions may fail in ways worth a line when both sides are gone. */
+  readonly failsLate: boolean
   /** What it was made of, without and with its servers. */
   readonly source: { rest: unknown; servers: unknown }
 }
@@ -358,6 +360,7 @@ function upstreamPlan(name: string, input: unknown, folder: string): UpstreamPla
   return {
     ...{ name, pool, sendProxy: sendProxy as ProxySendChoice | undefined, hashBy: hashBy as UpstreamPlan['hashBy'] },
     isHashed: passed.balance === 'hash',
+    failsLate: serverTimeoutMs !== 0 || servers.some((server) => server.tls !== undefined && server.tls !== false),
     source: { rest: { ...input, servers: undefined, tls: undefined }, servers },
   }
 }

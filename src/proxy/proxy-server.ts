@@ -134,6 +134,11 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
     return this.stats_?.listener.address
   }
 
+  /** @internal */
+  get logsSessions(): boolean {
+    return this.plan.log === 'sessions'
+  }
+
   /** Whether it takes new connections. */
   get isRunning(): boolean {
     return this.state === 'running'

@@ -40,6 +40,8 @@ export class Session {
   constructor(
     readonly client: Connection,
     private readonly clock: { nowMs(): number },
+    /** Its address is wanted when it is over, and nobody can be asked then. */
+    private readonly isLogged: boolean,
   ) {
     this.beganMs = clock.nowMs()
   }
@@ -70,6 +72,7 @@ export class Session {
       return this.end('refused', 'proxy', undefined)
     }
     this.upstream = upstream.plan.name
+    if (this.isLogged || upstream.plan.failsLate) void this.from
     try {
       const lease = await upstream.pool.acquireBy(this.wish(upstream))
       this.server = lease.server
