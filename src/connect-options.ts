@@ -1,3 +1,4 @@
+import { type ConnectShorthand, connectShorthand } from './handshake/connect-shorthand.js'
 import { type HandshakeOptions, handshakeOptions } from './handshake/handshake-plan.js'
 import {
   anything,
@@ -20,7 +21,7 @@ import type { TlsContext } from './tls/context.js'
 import type { TlsClientOptions } from './tls/options.js'
 
 /** Where to connect, and how long that may take. Either `port` or `path`. */
-export interface ConnectOptions extends ConnectionOptions, HandshakeOptions {
+export interface ConnectOptions extends ConnectionOptions, HandshakeOptions, ConnectShorthand {
   /** Name or address. Default `'localhost'`. */
   host?: string
   /** Port, 1 to 65 535. */
@@ -52,6 +53,7 @@ export interface ConnectOptions extends ConnectionOptions, HandshakeOptions {
 export const connectOptions = {
   ...connectionOptions,
   ...handshakeOptions,
+  ...connectShorthand,
   host: string({ default: 'localhost' }),
   port: optional(integer({ min: 1, max: 65_535 })),
   path: optional(string({ abstract: true })),
@@ -64,11 +66,11 @@ export const connectOptions = {
   attemptDelayMs: milliseconds({ min: 10, max: 10_000, default: 250 }),
   tls: anything() as OptionalParser<boolean | TlsClientOptions | TlsContext | undefined>, // src/tls/setup.ts looks at it
   signal: optional(signal()),
-} satisfies Shape<Omit<ConnectOptions, 'handshake'>> & { handshake: unknown }
+} satisfies Shape<Omit<ConnectOptions, 'handshake' | keyof ConnectShorthand>> & Record<string, unknown>
 
 export const connectRules = [
   requiresOneOf('port', 'path'),
-  excludes('path', ['port', 'host', 'family', 'localAddress', 'localPort', 'lookup', 'resolveTimeoutMs']),
+  excludes('path', ['port', 'host', 'family', 'localAddress', 'localPort', 'lookup', 'resolveTimeoutMs', 'socks']),
   requires('localPort', 'localAddress'),
-  requires('handshakeTimeoutMs', 'handshake'),
+  requires('handshakeTimeoutMs', 'handshake', 'socks', 'sendProxy'),
 ]

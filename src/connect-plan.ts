@@ -1,6 +1,7 @@
 import type { Channel } from './channel.js'
 import { type ConnectOptions, connectOptions, connectRules } from './connect-options.js'
 import type { ConnectionHandlers } from './handlers.js'
+import { connectSteps } from './handshake/connect-shorthand.js'
 import { type HandshakePlan, handshakePlan } from './handshake/handshake-plan.js'
 import type { NativeConnectOptions } from './native/binding.js'
 import { type Parsed, parse } from './options.js'
@@ -26,7 +27,7 @@ export class ConnectPlan {
     const { host, port, path, tls } = options
     const isSecured = tls !== undefined && tls !== false
     this.options = options
-    this.steps = handshakePlan(options, 'connect', isSecured)
+    this.steps = handshakePlan({ ...options, ...connectSteps(options) }, 'connect', isSecured)
     const peer = this.steps?.target ?? { host: path === undefined ? host : 'localhost', port: path ?? port }
     this.settings = settingsOf(options, undefined)
     this.settings.peer = peer
@@ -49,7 +50,7 @@ export class ConnectPlan {
     const native: NativeConnectOptions = {
       ...nativeConfigOf(options, isPaused),
       ...nativeRatesOf(options, channel),
-      ...(to.path === undefined ? { host: address, port: options.port } : { path: to.path }),
+      ...(to.path === undefined ? { host: address, port: (options.socks ?? options).port } : { path: to.path }),
       ...{ localAddress: options.localAddress, localPort: options.localPort, connectTimeoutMs: 0 },
       options: encodeSocketOptions(options, 'connection'),
       opening: this.steps?.native,

@@ -37,6 +37,7 @@ export {
   type SniffOptions,
   sniff,
 } from './handshake/accept-steps.js'
+export type { ConnectShorthand, SocksServer } from './handshake/connect-shorthand.js'
 export { type Socks4Options, type Socks5Options, sendProxy, socks4, socks5 } from './handshake/connect-steps.js'
 export type { CustomStep, StepAnswer } from './handshake/custom-step.js'
 export type { HandshakeOptions } from './handshake/handshake-plan.js'

@@ -242,10 +242,12 @@ export function requiresOneOf(...names: string[]): Rule {
   }
 }
 
-/** `option` means nothing without `needed`. */
-export function requires(option: string, needed: string): Rule {
+/** `option` means nothing without one of `needed`. */
+export function requires(option: string, ...needed: string[]): Rule {
   return (given, nameOf) => {
-    if (given.has(option) && !given.has(needed)) throw refuse(nameOf(option), `needs "${nameOf(needed)}" as well`)
+    if (!given.has(option) || needed.some((name) => given.has(name))) return
+    const names = needed.map((name) => `"${nameOf(name)}"`)
+    throw refuse(nameOf(option), `needs ${names.join(' or ')} as well`)
   }
 }
 

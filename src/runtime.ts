@@ -220,7 +220,8 @@ export class Runtime implements Clock, AsyncDisposable {
     handlers: ConnectionHandlers<never> | undefined,
     signal: StopSignal,
   ): Promise<Connection> {
-    const { host, port, path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = plan.options
+    const { path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = plan.options
+    const { host, port } = plan.options.socks ?? plan.options
     const settings = plan.settingsFor(handlers)
     const clock = channel
     const addresses: ConnectAddress[] =

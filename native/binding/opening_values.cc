@@ -147,6 +147,7 @@ std::shared_ptr<const OpeningPlan> openingPlan(const Napi::Value& value) {
   plan->steps = stepKinds(object.Get("steps"));
   plan->sessionSteps = stepKinds(object.Get("sessionSteps"));
   plan->timeoutMs = number(object, "timeoutMs");
+  plan->connectsTls = flag(object, "connectsTls");
   return plan;
 }
 

@@ -74,6 +74,7 @@ void readSessions(const Napi::Object& object, TlsOptions& options) {
   options.ticketCount = number(object, "ticketCount");
   options.sessionTimeoutS = number(object, "sessionTimeoutS");
   options.sessionCacheCount = number(object, "sessionCacheCount");
+  options.caNames = flag(object, "caNames");
   options.sessionIdContext = text(object, "sessionIdContext");
   options.clientSessions = handleOf<TlsClientSessions>(object.Get("clientSessions"));
   options.ocspResponse = bytes(object, "ocspResponse");

@@ -36,9 +36,10 @@ struct ConnectionTimers {
   Timer timer;
   uint32_t readTimeoutMs = 0, writeTimeoutMs = 0, halfClosedTimeoutMs = 0;
   TimeMs lastReadMs = 0, lastWriteMs = 0, halfClosedSinceMs = 0;
-  TimeMs stateDeadlineMs = 0;  // connecting: connect timeout; draining, breaking: end of patience
-  TimeMs breakOffStepMs = 0;   // breaking: when to look again whether the peer has everything
-  uint64_t breakOffMark = 0;   // breaking: what the peer had confirmed then
+  TimeMs stateDeadlineMs = 0;    // connecting: connect timeout; draining, breaking: end of patience
+  TimeMs openingDeadlineMs = 0;  // of connect()'s steps, for the handshake of TLS that is to follow (HP-16)
+  TimeMs breakOffStepMs = 0;     // breaking: when to look again whether the peer has everything
+  uint64_t breakOffMark = 0;     // breaking: what the peer had confirmed then
   bool readTold = false, writeTold = false, halfClosedTold = false;  // told once until there is progress
 };
 

@@ -109,11 +109,16 @@ void Network::beginOpening(Slot slot, Connection& connection) {
   receive(slot, connection.reading());
 }
 
-// One deadline for all: whatever is to follow under a bound of its own can only make it earlier (HP-16).
+// One deadline for all: whatever is to follow under a bound of its own, or under none (0), can only make it earlier (HP-16).
 void Network::boundHandshake(Slot slot, Connection& connection, uint32_t boundMs) {
+  const bool bounded = connection.timers && connection.timers->openingDeadlineMs != 0;
+  if (boundMs == 0 && !bounded) return;
   ConnectionTimers& timers = timersOf(slot, connection);
-  const TimeMs atMs = loop_.nowMs() + boundMs;
-  timers.stateDeadlineMs = timers.stateDeadlineMs == 0 ? atMs : std::min(timers.stateDeadlineMs, atMs);
+  const TimeMs own = boundMs != 0 ? loop_.nowMs() + boundMs : 0;
+  for (const TimeMs atMs : {own, std::exchange(timers.openingDeadlineMs, 0)}) {
+    if (atMs != 0)
+      timers.stateDeadlineMs = timers.stateDeadlineMs == 0 ? atMs : std::min(timers.stateDeadlineMs, atMs);
+  }
   armTimers(slot, connection);
 }
 
@@ -351,6 +356,10 @@ void Network::finishOpening(Slot slot, Connection& connection, std::span<const u
   const bool unknown = connection.hidden;
   connection.hidden = false;
   if (connection.timers) settleTimers(slot, connection);
+  if (const uint32_t boundMs = opening.plan().timeoutMs; opening.plan().connectsTls && boundMs != 0) {
+    timersOf(slot, connection).openingDeadlineMs =
+        opening.deadlineMs != 0 ? opening.deadlineMs : loop_.nowMs() + boundMs;
+  }
   if (opening.marks) opening.marks->countSession(loop_.nowMs());
   if (unknown) {
     emit(EventType::opened, slot, connection, static_cast<int32_t>(connection.listenerKey));

@@ -47,9 +47,7 @@ void Network::useHandshakeThreads(uint32_t threads) {
 void Network::secureAccepted(Slot slot, Connection& connection, std::shared_ptr<const TlsConfig> config) {
   connection.tls = std::make_unique<TlsLayer>(std::move(config), nullptr, &wireOut_);
   connection.securing = connection.layered = connection.hidden = true;
-  if (const uint32_t boundMs = connection.tls->config().handshakeTimeoutMs; boundMs != 0) {
-    boundHandshake(slot, connection, boundMs);
-  }
+  boundHandshake(slot, connection, connection.tls->config().handshakeTimeoutMs);
   receive(slot, true);
 }
 
@@ -73,9 +71,7 @@ TlsResult<void> Network::startTls(Slot slot, Connection& connection, std::shared
   connection.securing = connection.layered = true;
   connection.tls->begin(std::move(*session));
   emit(EventType::securing, slot, connection);
-  if (const uint32_t boundMs = connection.tls->config().handshakeTimeoutMs; boundMs != 0) {
-    boundHandshake(slot, connection, boundMs);
-  }
+  boundHandshake(slot, connection, connection.tls->config().handshakeTimeoutMs);
   if (!wasReading) receive(slot, true);
   queueHandshake(slot, connection);
   return {};

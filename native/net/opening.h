@@ -31,6 +31,8 @@ struct OpeningPlan {
   /// From accept, or from the connection's being there, to the last step's end, TLS included; bytes that trickle in do not
   /// extend it (HP-16). 0: no bound.
   uint32_t timeoutMs = 10'000;
+  /// Of connect(): startTls() follows the last step, and the bound goes on.
+  bool connectsTls = false;
 };
 
 inline constexpr size_t openingFailureCount = static_cast<size_t>(OpeningFailure::stepTooLong) + 1;

@@ -44,6 +44,7 @@ void TlsCallbacks::install(SSL_CTX* context, const TlsPolicy& policy) {
     return;
   }
   SSL_CTX_set_client_hello_cb(context, &TlsCallbacks::clientHello, nullptr);
+  SSL_CTX_set_cert_cb(context, &TlsCallbacks::sessionBegins, nullptr);
   SSL_CTX_set_alpn_select_cb(context, &TlsCallbacks::selectAlpn, nullptr);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(context, &TlsCallbacks::ticketKey);
   if (!policy.ocspResponse.empty()) SSL_CTX_set_tlsext_status_cb(context, &TlsCallbacks::stapleOcsp);
@@ -88,6 +89,13 @@ int TlsCallbacks::clientHello(SSL* ssl, int* alert, void*) {
   }
   *alert = SSL_AD_INTERNAL_ERROR;
   return SSL_CLIENT_HELLO_ERROR;
+}
+
+// OpenSSL gives a new session the lifetime of the policy that the handshake began with, and not of the one that the name led to.
+int TlsCallbacks::sessionBegins(SSL* ssl, void*) {
+  SSL_SESSION* begun = SSL_get_session(ssl);
+  if (begun != nullptr) SSL_SESSION_set_timeout(begun, SSL_CTX_get_timeout(SSL_get_SSL_CTX(ssl)));
+  return 1;
 }
 
 int TlsCallbacks::selectAlpn(SSL* ssl, const unsigned char** chosen, unsigned char* chosenSize,

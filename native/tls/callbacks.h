@@ -19,6 +19,7 @@ struct TlsCallbacks {
 
   static int verify(int isFine, X509_STORE_CTX* store);
   static int clientHello(SSL* ssl, int* alert, void*);
+  static int sessionBegins(SSL* ssl, void*);
   static int selectAlpn(SSL* ssl, const unsigned char** chosen, unsigned char* chosenSize,
                         const unsigned char* offered, unsigned offeredSize, void*);
   static int ticketKey(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* cipher, EVP_MAC_CTX* mac,

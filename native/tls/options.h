@@ -64,6 +64,8 @@ struct TlsOptions {
   bool rejectUnauthorized = true;
   /// Servers only.
   TlsClientAuth clientAuth = TlsClientAuth::none;
+  /// Servers: clients are told the names of `ca`, so that they can pick a certificate (HP-85).
+  bool caNames = true;
   /// How deep a chain may be, above the leaf.
   int verifyDepth = 10;
 
@@ -92,7 +94,7 @@ struct TlsOptions {
   /// Sessions that the server remembers itself, for clients without tickets; 0: none.
   uint32_t sessionCacheCount = 20000;
   /// Sessions and tickets are good for policies of the same context only. Empty: derived from what decides about
-  /// clients (clientAuth, rejectUnauthorized, ca, crls, verifyDepth), so that it is the same in every process with the
+  /// clients and what a session was made with (clientAuth, rejectUnauthorized, ca, crls, verifyDepth, ciphers, securityLevel), so that it is the same in every process with the
   /// same policy, and a session made under a weaker policy never skips a stricter one (HP-88).
   std::string sessionIdContext{};
   /// Clients: where sessions are kept; none without it.

@@ -306,6 +306,9 @@ class TlsPolicyBuilder {
       for (const std::string& ca : options_.ca) add(ca);
       add("crls");
       for (const std::string& crl : options_.crls) add(crl);
+      // Resuming, OpenSSL does not look whether these still allow what was agreed on.
+      if (isServer_)
+        add(options_.ciphers + " " + options_.cipherSuites + " " + std::to_string(options_.securityLevel));
     } else {
       add(options_.sessionIdContext);
     }

@@ -49,7 +49,8 @@ TlsResult<void> setTrust(SSL_CTX* context, const TlsOptions& options, bool isSer
       if (X509_STORE_add_cert(store, anchor.get()) != 1) {
         return optionError(TlsFailure::badCaData, option, "OpenSSL cannot use it");
       }
-      if (isServer && options.clientAuth != TlsClientAuth::none) SSL_CTX_add_client_CA(context, anchor.get());
+      if (isServer && options.clientAuth != TlsClientAuth::none && options.caNames)
+        SSL_CTX_add_client_CA(context, anchor.get());
     }
   }
   if (options.systemTrust && !loadSystemTrust(store)) {

@@ -31,6 +31,8 @@ const target = {
 }
 const word = () => optional(string({ maxLength: 255 }))
 const socks4Options = { ...target, user: word() } satisfies Shape<Socks4Options>
+const loginShape = { user: word(), password: word() }
+const bothOrNone = [requires('user', 'password'), requires('password', 'user')]
 const socks5Options = { ...target, user: word(), password: word() } satisfies Shape<Socks5Options>
 
 /**
@@ -50,19 +52,37 @@ export function socks4(options: Socks4Options): HandshakeStep {
  * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
  */
 export function socks5(options: Socks5Options): HandshakeStep {
-  const both = [requires('user', 'password'), requires('password', 'user')]
-  const { host, port, user = '', password = '' } = parse(socks5Options, options, both)
+  const { host, port, user = '', password = '' } = parse(socks5Options, options, bothOrNone)
   return socks('socks5', { version: 5, host, port, user, password })
+}
+
+/**
+ * The step of a server that was given without one. What is wrong with the target is told as of `connect()` itself.
+ *
+ * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
+ */
+export function socksTo(
+  { version, user, password }: { version: 4 | 5; user?: string | undefined; password?: string | undefined },
+  to: { host: string; port: number },
+): HandshakeStep {
+  const name = `socks${version}`
+  if (version === 4) {
+    if (password !== undefined) throw expected('absent in version 4', '(hidden)', 'socks.password')
+    return socks(name, { version, ...to, user: user ?? '', password: '' }, 'socks.')
+  }
+  parse(loginShape, { user, password }, bothOrNone, 'socks')
+  return socks(name, { version, ...to, user: user ?? '', password: password ?? '' }, 'socks.')
 }
 
 function socks(
   name: string,
   request: { version: 4 | 5; host: string; port: number; user: string; password: string },
+  within = '',
 ): HandshakeStep {
   const wrong = native.opening.checkSocks(request)
   if (wrong === 'host')
     throw expected(`a name or address that SOCKS ${request.version} can express`, request.host, wrong)
-  if (wrong !== undefined) throw expected('text of 1 to 255 bytes', request[wrong as 'user'], wrong)
+  if (wrong !== undefined) throw expected('text of 1 to 255 bytes', '(hidden)', `${within}${wrong}`)
   return new HandshakeStep(name, 'connect', { kind: 'socks', ...request }, request)
 }
 

@@ -19,8 +19,8 @@ import { HandshakeStep } from './handshake-step.js'
 export interface HandshakeOptions {
   /** Steps, in order, before TLS: built-in ones such as `acceptProxy()`, and your own. Default: none. */
   handshake?: readonly (HandshakeStep | CustomStep)[]
-  /** Bound on all steps together, for listeners the handshake of TLS included; bytes that trickle in do not extend it. 0 for
-   *  none. Default 10 000. Needs `handshake`. Source: HP-16. */
+  /** Bound on all steps together, the handshake of TLS behind them included; bytes that trickle in do not extend it. 0 for
+   *  none. Default 10 000. Needs steps. Source: HP-16. */
   handshakeTimeoutMs?: number
 }
 
@@ -74,14 +74,20 @@ export function handshakePlan(
   {
     handshake,
     handshakeTimeoutMs,
-  }: { handshake: (HandshakeStep | CustomStep)[] | undefined; handshakeTimeoutMs: number },
+    firstIndex = 0,
+  }: {
+    handshake: (HandshakeStep | CustomStep)[] | undefined
+    handshakeTimeoutMs: number
+    /** How many steps the user has not put into the list. */
+    firstIndex?: number
+  },
   side: 'accept' | 'connect',
   hasTls: boolean,
 ): HandshakePlan | undefined {
   if (handshake === undefined) return undefined
   const scripts: CustomStep[] = []
   const steps: NativeStep[] = handshake.map((step, i) => {
-    checkPlace(handshake, i, side, hasTls)
+    checkPlace(handshake, i, side, hasTls, firstIndex)
     if (step instanceof HandshakeStep) return step.native
     scripts.push(step)
     return { kind: 'script', name: step.name, number: scripts.length - 1, maxBytes: step.maxBytes ?? 16_384 }
@@ -89,7 +95,12 @@ export function handshakePlan(
   const built = handshake.filter((step) => step instanceof HandshakeStep)
   const targets = handshake.map((step) => (step instanceof HandshakeStep ? step.target : undefined))
   return {
-    native: { steps, sessionSteps: built.flatMap((step) => step.sessionSteps), timeoutMs: handshakeTimeoutMs },
+    native: {
+      steps,
+      sessionSteps: built.flatMap((step) => step.sessionSteps),
+      timeoutMs: handshakeTimeoutMs,
+      connectsTls: side === 'connect' && hasTls,
+    },
     scripts,
     useClock: (clock) => {
       for (const step of built) step.useClock(clock)
@@ -103,10 +114,11 @@ function checkPlace(
   i: number,
   side: 'accept' | 'connect',
   hasTls: boolean,
+  firstIndex: number,
 ): void {
   const step = list[i]!
   if (!(step instanceof HandshakeStep)) return
-  const refuse = (why: string) => HandshakeStep.misplaced(`handshake[${i}]`, `${step.name}() ${why}`)
+  const refuse = (why: string) => HandshakeStep.misplaced(`handshake[${i - firstIndex}]`, `${step.name}() ${why}`)
   if (step.side !== side) throw refuse(`is a step of ${step.side === 'accept' ? 'listen()' : 'connect()'}`)
   const before = list.slice(0, i).map((each) => (each instanceof HandshakeStep ? each.native.kind : 'script'))
   const { kind } = step.native

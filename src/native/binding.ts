@@ -109,6 +109,8 @@ export interface NativeOpening {
   /** Behind TLS. */
   sessionSteps: NativeStep[]
   timeoutMs: number
+  /** Of connect(): startTls() follows, under the same bound. */
+  connectsTls: boolean
 }
 
 /** Everything of openings that is no connection. */
@@ -242,6 +244,7 @@ export interface NativeTlsOptions {
   ticketCount: number
   sessionTimeoutS: number
   sessionCacheCount: number
+  caNames: boolean
   sessionIdContext: string
   clientSessions: NativeClientSessions | undefined
   ocspResponse: Uint8Array | undefined

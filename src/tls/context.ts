@@ -35,6 +35,8 @@ export class TlsContext {
   /** @internal */ readonly native: NativeTlsContext
   /** @internal What it was made of. */ input: Input
   /** @internal The names are those of a SniPolicy. */ namesAreFixed = false
+  /** @internal Those who throw where `input` opens a way around what others demand: policies by name that have it. */
+  readonly guards = new Set<() => void>()
   private keys: TlsTicketKeys | undefined
 
   private constructor(role: 'server' | 'client', native: NativeTlsContext, input: Input) {
@@ -77,7 +79,9 @@ export class TlsContext {
   /**
    * Puts other options in place, all at once; nothing changes when it throws. Connections that exist go on with what
    * they have. Options that `changes` leaves out stay as they were; without any, stores of the system are read again.
-   * Tickets stay good while what decides about clients stays the same.
+   * Tickets stay good while what decides about clients, and the ciphers, stay the same.
+   *
+   * @throws {SluiceError} also where a {@link SniPolicy} that has this context would be left with a way around another entry.
    */
   reload(changes: TlsServerOptions | TlsClientOptions = {}): void {
     const given = asInput(changes, '')
@@ -88,9 +92,16 @@ export class TlsContext {
     const { ticketKeys: _, ...former } = this.input
     const input = overlay(former, given)
     const { native: policy, names, strict } = policyOf(this.role, input, '', given.sni !== undefined)
-    const failure = tlsLibrary().reloadContext(this.native, policy)
-    if (failure !== undefined) throw optionError(failure, input, '')
-    this.input = overlay(this.input, given)
+    const before = this.input
+    this.input = overlay(before, given)
+    try {
+      for (const guard of this.guards) guard()
+      const failure = tlsLibrary().reloadContext(this.native, policy)
+      if (failure !== undefined) throw optionError(failure, input, '')
+    } catch (error) {
+      this.input = before
+      throw error
+    }
     if (given.ticketKeys !== undefined) this.keys = undefined
     if (names !== undefined) this.setNames(names, strict, '')
   }

@@ -131,6 +131,9 @@ export interface TlsServerOptions extends TlsOptions {
   /** What is wanted of clients. `'request'` tolerates that there is no certificate, but not a bad one; `'require'`
    *  does not. Default `'none'`. Source: SV-04, HP-87. */
   clientCert?: 'none' | 'request' | 'require'
+  /** Whether clients are told the names of `ca`, from which they pick a certificate. Default true; false keeps long or private lists
+   *  to oneself. Source: HP-85, `no-ca-names`. */
+  caNames?: boolean
   /** As in `node:tls`: true means `'require'`, or `'request'` with `rejectUnauthorized: false`. */
   requestCert?: boolean
   /** Own order of ciphers counts. Default false: the client's. */
@@ -333,6 +336,7 @@ const serverPolicyShape = {
   ticketKeys: anything(),
   ticketCount: integer({ min: 0, max: 100, default: 2 }),
   sessionCacheCount: count(20_000),
+  caNames: boolean({ default: true }),
   sessionIdContext: optional(string({ maxLength: 1024 })),
   ocsp: optional(bytes()),
   pskHint: optional(string({ maxLength: 128 })),

@@ -13,7 +13,7 @@ import { parseCertificate } from './certificate.js'
 import { TlsContext } from './context.js'
 import { tlsLibrary } from './library.js'
 import { nameIn } from './names.js'
-import type { TlsServerOptions } from './options.js'
+import { overlay, type TlsServerOptions } from './options.js'
 import type { PemOrDer } from './parsers.js'
 import { forgetEntries, numberEntry } from './sni-entries.js'
 
@@ -41,7 +41,8 @@ export interface SniPolicyOptions {
   unknownName?: string
   /** Likewise for clients that ask for no name. */
   withoutName?: string
-  /** How long sessions can be resumed, for all entries alike, in seconds. Default 300. Source: HP-89. */
+  /** How long sessions can be resumed, in seconds, for entries that do not say so themselves; a `TlsContext` does. Default 300.
+   *  Source: HP-89. */
   sessionTimeoutS?: number
   /** Sessions that the server remembers itself, for clients without tickets, of all entries. Default 20 000. Source: HP-89. */
   sessionCacheCount?: number
@@ -129,6 +130,9 @@ export class SniPolicy {
   private former: readonly Entry[] = []
   private fallbacks: readonly Fallback[] = []
   private readonly uses = new Set<PolicyUse>()
+  private readonly sessionTimeoutS: number
+  // A context may outlive its policies.
+  private readonly guard: () => void
 
   /**
    * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, `ERR_SLUICE_TLS_…`, naming the option; also where clients that ask for
@@ -138,7 +142,10 @@ export class SniPolicy {
   constructor(options: SniPolicyOptions) {
     const parsed = parse(policyShape, options)
     const { sessionTimeoutS, sessionCacheCount } = parsed
-    const entries = makeEntries(parsed)
+    this.sessionTimeoutS = sessionTimeoutS
+    const entries = makeEntries(parsed, sessionTimeoutS)
+    const self = new WeakRef(this)
+    this.guard = () => self.deref()?.checkWays()
     // It serves nobody itself: all are sent on, or refused.
     this.context = TlsContext.make('server', { sni: {}, sniStrict: true, sessionTimeoutS, sessionCacheCount }, '')
     this.context.namesAreFixed = true
@@ -158,7 +165,7 @@ export class SniPolicy {
   update(options: Omit<SniPolicyOptions, 'sessionTimeoutS' | 'sessionCacheCount'>): void {
     const { entries, unknownName, withoutName } = options
     const parsed = parse(policyShape, { entries, unknownName, withoutName })
-    this.put(makeEntries(parsed), parsed)
+    this.put(makeEntries(parsed, this.sessionTimeoutS), parsed)
   }
 
   /** The label of the entry that serves who asks for this name, `''` for none; undefined when it is refused. */
@@ -186,6 +193,11 @@ export class SniPolicy {
     refuseWeaker(this.entries, this.fallbacks, use)
     this.uses.add(use)
     return () => this.uses.delete(use)
+  }
+
+  // Whether there is still none around an entry.
+  private checkWays(): void {
+    for (const use of [anyListener, ...this.uses]) refuseWeaker(this.entries, this.fallbacks, use)
   }
 
   private put(entries: readonly Entry[], { unknownName, withoutName }: Parsed<typeof policyShape>): void {
@@ -224,16 +236,20 @@ export class SniPolicy {
     // Handshakes that began under the former entries may still end.
     forgetEntries(this.former.map(({ number }) => number))
     this.former = this.entries
+    for (const { context } of this.entries) context.guards.delete(this.guard)
+    for (const { context } of entries) context.guards.add(this.guard)
     this.entries = entries
   }
 }
 
-function makeEntries({ entries }: Parsed<typeof policyShape>): Entry[] {
+function makeEntries({ entries }: Parsed<typeof policyShape>, sessionTimeoutS: number): Entry[] {
   const stars = entries.flatMap(({ names }, i) => (names?.includes('*') ? [i] : []))
   if (stars.length > 1) throw expected(`absent, as "entries[${stars[0]}]" has it`, '*', `entries[${stars[1]}].names`)
   const made: Omit<Entry, 'number'>[] = entries.map(({ names, tls, handlers, label }, i) => {
     const where = `entries[${i}]`
-    const context = isContext(tls) ? tls : TlsContext.make('server', tls, `${where}.tls`)
+    const context = isContext(tls)
+      ? tls
+      : TlsContext.make('server', overlay({ sessionTimeoutS }, tls as never), `${where}.tls`)
     const own = names ?? certificateNames(context, where)
     return { label: label ?? own[0]!, names: own, context, handlers }
   })

@@ -538,13 +538,13 @@ describe.each(modes())('$name: a step of one’s own', (mode) => {
 
 /** A server of SOCKS 5 that grants everything, as custom steps: what comes behind is echoed. */
 function socksServer(answer: number[], seen: Buffer[]): CustomStep {
-  let greeted = false
+  const greeted = new WeakSet<OpeningConnection>()
   return {
     name: 'socksServer',
     bytes(connection, bytes) {
-      if (!greeted) {
+      if (!greeted.has(connection)) {
         if (bytes.length < 3) return 'needMore'
-        greeted = true
+        greeted.add(connection)
         connection.write(Uint8Array.of(5, 0))
       }
       if (bytes.length < 3 + 7) return 'needMore'
@@ -554,6 +554,26 @@ function socksServer(answer: number[], seen: Buffer[]): CustomStep {
     },
   }
 }
+
+/** The same of SOCKS 4a, for the target `localhost`. */
+function socks4Server(answer: number[], seen: Buffer[]): CustomStep {
+  return {
+    name: 'socks4Server',
+    bytes(connection, bytes) {
+      if (!bytes.toString('latin1').endsWith('localhost\0')) return 'needMore'
+      seen.push(bytes)
+      connection.write(Uint8Array.from(answer))
+      return { consumed: bytes.length }
+    },
+  }
+}
+
+/** A step that takes its time. */
+const rest = (runtime: Runtime, ms: number): CustomStep => ({
+  name: 'rest',
+  begin: () => new Promise((resolve) => runtime.after(ms, () => resolve({ consumed: 0 }))),
+  bytes: () => 'needMore',
+})
 
 describe.each(modes())('$name: connect() by way of others', (mode) => {
   it('asks a SOCKS 5 server, and the session begins behind its answer', async () => {
@@ -589,6 +609,52 @@ describe.each(modes())('$name: connect() by way of others', (mode) => {
     })
   })
 
+  it.each([
+    [5, { user: 'me', password: 'secret' }, '\x05\x02\x00\x02\x05\x01\x00\x03\x09localhost\x01\xbb'],
+    [4, { user: 'me' }, '\x04\x01\x01\xbb\x00\x00\x00\x01me\x00localhost\x00'],
+  ] as const)('goes through a server of SOCKS %d that is named by an option, with TLS to the target', async (...row) => {
+    const [version, login, asked] = row
+    const seen: Buffer[] = []
+    const answer = version === 5 ? [5, 0, 0, 1, 0, 0, 0, 0, 0, 0] : [0, 90, 0, 0, 0, 0, 0, 0]
+    const steps = version === 5 ? [socksServer(answer, seen)] : [socks4Server(answer, seen)]
+    await using service = await Service.start(mode, [...steps, acceptProxy()], { tls: id.serving })
+    const to = { host: 'localhost', port: 443, tls: id.trusting }
+    const options = { ...to, socks: { ...service.to, version, ...login }, sendProxy: { uniqueId: 'me' } }
+    const { connection, record } = await service.connect(options)
+    expect(Buffer.concat(seen).toString('latin1')).toBe(asked)
+    expect(connection.tls?.serverName).toBe('localhost')
+    await service.record.saw('open')
+    expect(service.record.connection.proxy?.uniqueId?.toString()).toBe('me')
+    connection.write('hello')
+    await record.received(5)
+    // Between the two stand the steps of the list.
+    const never: CustomStep = {
+      name: 'never',
+      bytes: () => 'needMore',
+      begin: () => ({ verdict: 'close', text: 'no' }),
+    }
+    await expect(service.connect({ ...options, handshake: [never] })).rejects.toMatchObject({ step: 'never' })
+  })
+
+  it.each([
+    ['of TLS', { tls: { ...id.trusting, handshakeTimeoutMs: 0 } }],
+    ['of TLS under a bound of its own', { tls: { ...id.trusting, handshakeTimeoutMs: 15_000 } }],
+  ])('one deadline bounds the steps and the handshake %s (HP-16)', async (_, tls) => {
+    const mute: CustomStep = { name: 'mute', bytes: () => 'needMore' }
+    await using service = await Service.start(mode, [acceptProxy(), mute], { handshakeTimeoutMs: 0 })
+    const begun = { ...tls, host: 'localhost', handshakeTimeoutMs: 400 }
+    for (const steps of [{ sendProxy: true }, { handshake: [sendProxy(), rest(service.runtime, 100)] }]) {
+      let isLate = false
+      service.runtime.after(450, () => {
+        isLate = true
+      })
+      await expect(service.connect({ ...begun, ...steps })).rejects.toMatchObject({
+        ...{ code: 'ERR_SLUICE_TLS_TIMEOUT', reason: 'SSL_TIMEOUT' },
+      })
+      if (mode.simulated) expect(isLate).toBe(false)
+    }
+  })
+
   it('sends a PROXY header with the socket’s own addresses unless told others', async () => {
     await using service = await Service.start(mode, [acceptProxy()])
     const { connection } = await service.connect({ handshake: [sendProxy({ version: 1 })] })
@@ -621,6 +687,24 @@ describe('options', () => {
     [{ handshakeTimeoutMs: 5 }, /"handshakeTimeoutMs" needs "handshake"/],
   ])('are checked before anything is done: %#', async (options, message) => {
     await expect(listening(options)()).rejects.toThrow(message)
+  })
+
+  it.each([
+    [{ socks: { port: 0 } }, /"socks.port" must be an integer from 1/],
+    [{ socks: { host: 'a', sort: 5 } as never }, /"socks.sort" is unknown/],
+    [{ socks: { user: 'me' } }, /"socks.user" needs "socks.password"/],
+    [{ socks: { version: 4 as const, password: 'secret' } }, /"socks.password" must be absent in version 4/],
+    [{ socks: { version: 4 as const }, host: '::1' }, /"host" must be a name or address that SOCKS 4 can express/],
+    [{ socks: {}, host: undefined, port: undefined, path: '/tmp/x' }, /"socks" cannot be given together with "path"/],
+    [{ sendProxy: { version: 1 as const, crc32c: true } }, /"sendProxy.crc32c" must be absent in version 1/],
+    [{ sendProxy: 1 as never }, /"sendProxy" must be an object/],
+    [{ socks: {}, handshake: [acceptProxy()] }, /"handshake\[0\]" acceptProxy\(\) is a step of listen\(\)/],
+    [{ handshakeTimeoutMs: 5 }, /"handshakeTimeoutMs" needs "handshake" or "socks" or "sendProxy" as well/],
+  ])('of connect() are checked before anything is done: %#', async (options, message) => {
+    await using runtime = mode.start()
+    const connecting = runtime.connect({ host: 'localhost', port: 9, ...options } as ConnectOptions)
+    await expect(connecting).rejects.toThrow(message)
+    await expect(connecting).rejects.toMatchObject({ code: 'ERR_SLUICE_INVALID_OPTION' })
   })
 
   it.each([

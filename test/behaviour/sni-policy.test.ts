@@ -210,6 +210,38 @@ describe('SniPolicy', () => {
     await (await listen([strict], own, [sniff()])).close()
   })
 
+  it('lets no reload of a context open a way around an entry', async () => {
+    const shared = TlsContext.server({ ...other, ...requiring })
+    const policy = new SniPolicy({
+      entries: [
+        { names: 'closed.example', tls: { ...closed, ...requiring } },
+        { names: '*', tls: shared, label: 'rest' },
+      ],
+    })
+    for (const weaker of [{ clientCert: 'none' }, { clientCert: 'request' }, { rejectUnauthorized: false }] as const) {
+      expect(refusal(() => policy.contextOf('rest')!.reload(weaker)).message).toMatch(
+        /as much of clients as "closed.example"/,
+      )
+      expect(refusal(() => shared.reload(weaker)).option).toBe('entries')
+    }
+    // Nothing has changed, and what is no way around may be done.
+    shared.reload({ clientCert: 'require', sessionTimeoutS: 60 })
+    policy.contextOf('closed.example')!.reload({ clientCert: 'request' })
+    shared.reload({ clientCert: 'request' })
+    // Once it is not in the policy any more it is nobody's business.
+    policy.update({ entries: [{ names: 'closed.example', tls: { ...closed, ...requiring } }] })
+    shared.reload({ clientCert: 'none' })
+    // Nor by way of plaintext, or of a listener's own handlers.
+    await using runtime = new Runtime()
+    const opening = new SniPolicy({ entries: [{ names: 'a.example', tls: { ...open, ca: id.authority.cert } }] })
+    const plain = { handshake: [sniff({ plain: 'allow' })] }
+    const listener = await runtime.listen({ port: 0, tls: opening, ...plain }, saying('x') as never)
+    const stricter = refusal(() => opening.contextOf('a.example')!.reload({ clientCert: 'require' }))
+    expect(stricter.option).toBe('handlers')
+    await listener.close()
+    opening.contextOf('a.example')!.reload({ clientCert: 'require' })
+  })
+
   it('looks at its listeners when it is updated, while they are there', async () => {
     await using runtime = new Runtime()
     const own = saying('x')
@@ -452,6 +484,48 @@ describe.each(modes())('a policy by name on $name', (mode) => {
 })
 
 describe('sessions', () => {
+  it('of a time when an entry demanded less do not open it later, and those of then do again', async () => {
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      for (const tickets of maxVersion === 'TLSv1.2' ? [true, false] : [true]) {
+        await using runtime = new Runtime()
+        const common = { maxVersion, tickets }
+        const policy = new SniPolicy({
+          entries: [
+            { names: 'closed.example', tls: { ...closed, ...requiring, ...common }, handlers: saying('closed') },
+            { names: 'twin.example', tls: { ...other, ...requiring, ...common }, handlers: saying('twin') },
+          ],
+        })
+        const service = await serve(runtime, policy)
+        const context = policy.contextOf('closed.example')!
+        const session = async (tls: TlsClientOptions) => ({
+          session: (await service.ask('closed.example', tls)).session!,
+        })
+        const shown = await session(id.client)
+        for (const weaker of [
+          { clientCert: 'none' },
+          { clientCert: 'request' },
+          { rejectUnauthorized: false },
+        ] as const) {
+          context.reload(weaker)
+          const weak = await session('clientCert' in weaker ? {} : id.client)
+          const stranger = createCertificate({ names: ['mallory'], issuer: id.stranger })
+          const bad = 'clientCert' in weaker ? weak : await session(stranger)
+          context.reload({ clientCert: 'require', rejectUnauthorized: true })
+          for (const brought of [weak, bad]) {
+            expect((await service.ask('closed.example', brought)).answer).toMatch(/^ERR_SLUICE_/)
+            expect((await service.ask('twin.example', brought)).answer).toMatch(/^ERR_SLUICE_/)
+            expect(await service.ask('closed.example', { ...brought, ...id.client })).toMatchObject({ resumed: false })
+          }
+        }
+        // Other authorities are another demand, too.
+        context.reload({ ca: [id.authority.cert, id.stranger.cert] })
+        expect((await service.ask('closed.example', shown)).answer).toMatch(/^ERR_SLUICE_/)
+        context.reload({ ca: id.authority.cert })
+        expect(await service.ask('closed.example', shown)).toMatchObject({ answer: 'closed', resumed: true })
+      }
+    }
+  }, 60_000)
+
   // CVE-2025-23419 of nginx, bun #37196, PR #42998, and their kin: what counts is the name asked for and the certificate
   // shown now or at that same name, whatever session is brought along.
   it('lets no session of any name open another one', async () => {

@@ -1,12 +1,13 @@
 // The openssl command as the peer: s_client, s_server and s_time.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import {
   type CertificateAndKey,
   createCertificate,
   type Runtime,
+  SniPolicy,
   type TlsClientOptions,
   TlsContext,
   type TlsServerOptions,
@@ -204,6 +205,109 @@ describe.each(some)('openssl s_client to sluice on $name', (mode) => {
       await command.says(answer)
     }
     expect(record.text).toBe('one\ntwo\nthree\n')
+  })
+})
+
+/** The same session, for who believes that its server takes early data: in place [15] of OpenSSL's form of it, INTEGER. */
+function withEarlyData(pem: string): string {
+  const [, body] = /SESSION PARAMETERS-----([^-]+)-----END/.exec(pem)!
+  const der = Buffer.from(body!, 'base64')
+  const partAt = (at: number) => {
+    const long = der[at + 1]! & 0x80 ? der[at + 1]! & 0x7f : 0
+    const head = at + 2 + long
+    return { head, end: head + (long === 0 ? der[at + 1]! : der.readUIntBE(at + 2, long)) }
+  }
+  const all = partAt(0)
+  const parts: Buffer[] = []
+  const place = 0xaf
+  const isBehind = (part: Buffer) => part[0]! > place && part[0]! < 0xc0
+  for (let at = all.head; at < all.end; at = partAt(at).end) {
+    if (der[at] !== place) parts.push(der.subarray(at, partAt(at).end))
+  }
+  const behind = parts.findIndex(isBehind)
+  parts.splice(behind < 0 ? parts.length : behind, 0, Buffer.from([place, 4, 2, 2, 0x40, 0]))
+  const inner = Buffer.concat(parts)
+  const head = Buffer.from([0x30, 0x82, inner.length >> 8, inner.length & 255])
+  const text = Buffer.concat([head, inner])
+    .toString('base64')
+    .replace(/(.{64})/g, '$1\n')
+  return `-----BEGIN SSL SESSION PARAMETERS-----\n${text.trimEnd()}\n-----END SSL SESSION PARAMETERS-----\n`
+}
+
+describe.each(some)('openssl s_client to a policy by name on $name', (mode) => {
+  const entry = (name: string, tls: Partial<TlsServerOptions> = {}) => ({
+    names: name,
+    tls: { ...createCertificate({ names: [name], issuer: id.authority }), ca: id.authority.cert, ...tls },
+  })
+
+  async function ask(port: number, name: string, ...args: string[]) {
+    const to = ['-connect', `127.0.0.1:${port}`, '-servername', name, '-CAfile', ca]
+    await using command = new Command('s_client', ...to, ...args)
+    command.process.stdin!.write('x\n')
+    await command.says(/\nx\n/)
+    command.process.stdin!.end()
+    await command.ended
+    return command.output
+  }
+
+  it('gives each name the lifetime of its sessions, and tickets or none', async () => {
+    await using runtime = mode.start()
+    const policy = new SniPolicy({
+      entries: [
+        entry('own.example', { sessionTimeoutS: 77 }),
+        entry('a.example'),
+        entry('b.example', { tickets: false }),
+      ],
+      sessionTimeoutS: 55,
+    })
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, tls: policy }, echo)
+    const port = portOf(listener)
+    for (const version of ['-tls1_2', '-tls1_3']) {
+      expect(await ask(port, 'own.example', version)).toMatch(/lifetime hint: 77 /)
+      expect(await ask(port, 'a.example', version)).toMatch(/lifetime hint: 55 /)
+    }
+    expect(await ask(port, 'b.example', '-tls1_2')).not.toMatch(/lifetime hint/)
+    policy.contextOf('own.example')!.reload({ sessionTimeoutS: 33 })
+    expect(await ask(port, 'own.example', '-tls1_3')).toMatch(/lifetime hint: 33 /)
+    // What was given to one name is forgotten at its own time, although the other one remembers for longer.
+    policy.contextOf('own.example')!.reload({ sessionTimeoutS: 1 })
+    const short = (version: string) => join(folder, `short${version}`)
+    for (const version of ['-tls1_2', '-tls1_3'])
+      expect(await ask(port, 'own.example', version, '-sess_out', short(version))).toMatch(/\nNew, /)
+    await new Promise((resolve) => runtime.after(2_100, () => resolve(undefined)))
+    for (const version of ['-tls1_2', '-tls1_3'])
+      expect(await ask(port, 'own.example', version, '-sess_in', short(version))).toMatch(/\nNew, /)
+  })
+
+  it('tells clients the names of authorities, or keeps them to itself', async () => {
+    await using runtime = mode.start()
+    const wants = { clientCert: 'request' } as const
+    const policy = new SniPolicy({
+      entries: [entry('open.example', wants), entry('quiet.example', { ...wants, caNames: false })],
+    })
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, tls: policy }, echo)
+    for (const version of ['-tls1_2', '-tls1_3']) {
+      const told = await ask(portOf(listener), 'open.example', version)
+      expect(told).toMatch(/Acceptable client certificate CA names\n.*CN ?= ?Authority/)
+      const quiet = await ask(portOf(listener), 'quiet.example', version)
+      expect(quiet).toContain('No client certificate CA names sent')
+    }
+  })
+
+  it('takes no early data: what a client sends before the handshake is done can be sent again by anybody', async () => {
+    await using runtime = mode.start()
+    const record = new Record(echo)
+    const policy = new SniPolicy({ entries: [entry('a.example')] })
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, tls: policy }, record.handlers)
+    const session = join(folder, 'early')
+    const first = await ask(portOf(listener), 'a.example', '-tls1_3', '-sess_out', session)
+    expect(first).toMatch(/Max Early Data: 0/)
+    writeFileSync(session, withEarlyData(readFileSync(session, 'latin1')))
+    const early = ['-sess_in', session, '-early_data', file('early.txt', 'replayed')]
+    const second = await ask(portOf(listener), 'a.example', '-tls1_3', ...early)
+    expect(second).toContain('Early data was rejected')
+    expect(second).toMatch(/\nReused, /)
+    expect(record.text).toBe('x\nx\n')
   })
 })
 

@@ -286,6 +286,30 @@ TEST("a session made without a client certificate does not get around a policy t
   }
 }
 
+TEST("a session is not resumed under a name that allows other ciphers, or asks for more security") {
+  for (const TlsVersion version : bothVersions) {
+    const auto keys = *TlsTicketKeys::create();
+    TlsOptions weak = only(serverOptions(), version), strong = weak;
+    weak.ticketKeys = strong.ticketKeys = keys;
+    weak.ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256";
+    weak.cipherSuites = "TLS_AES_128_GCM_SHA256";
+    for (const bool byCipher : {true, false}) {
+      if (byCipher) strong.ciphers = "ECDHE-ECDSA-CHACHA20-POLY1305";
+      else strong.ciphers = weak.ciphers, strong.securityLevel = 3;
+      strong.cipherSuites = byCipher ? "TLS_CHACHA20_POLY1305_SHA256" : weak.cipherSuites;
+      const auto server = serverContext(weak);
+      REQUIRE(server->setServerNames({{"a.example.com", serverContext(strong)}}, false));
+      TlsPair first(clientContext(), server, {.serverName = "localhost"});
+      REQUIRE(first.handshake());
+      first.serverSays("x");
+      TlsPair second(clientContext(), server, {.serverName = "a.example.com", .session = first.client->session()});
+      REQUIRE(second.handshake());
+      CHECK(!second.server->info().resumed);
+      if (byCipher) CHECK(second.server->info().cipher.find("CHACHA20") != std::string::npos);
+    }
+  }
+}
+
 TEST("a resumed session tells how its peer verified when it was made") {
   for (const TlsVersion version : bothVersions) {
     TlsOptions options = only(serverOptions(), version);
