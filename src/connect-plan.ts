@@ -3,7 +3,7 @@ import { type ConnectOptions, connectOptions, connectRules } from './connect-opt
 import type { ConnectionHandlers } from './handlers.js'
 import { connectSteps } from './handshake/connect-shorthand.js'
 import { type HandshakePlan, handshakePlan } from './handshake/handshake-plan.js'
-import type { NativeConnectOptions } from './native/binding.js'
+import type { NativeConnectOptions } from './native/channel.js'
 import { type Parsed, parse } from './options.js'
 import type { ResolvedAddress } from './resolve.js'
 import { type ConnectionSettings, checkSizes, nativeConfigOf, nativeRatesOf, settingsOf } from './settings.js'

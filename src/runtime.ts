@@ -3,6 +3,8 @@ import type { Clock } from './clock.js'
 import type { ConnectOptions } from './connect-options.js'
 import { type ConnectAddress, ConnectPlan } from './connect-plan.js'
 import { type Attempt, connectRace } from './connect-race.js'
+import { findRateLimitGroup } from './connection/limits.js'
+import { connected } from './connection/opening.js'
 import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
@@ -242,7 +244,7 @@ export class Runtime implements Clock, AsyncDisposable {
         winner ??= connection
         return winner === connection
       }
-      const promise = connection.connected(target as { address: string; port?: number }, claim).then(() => connection)
+      const promise = connected(connection, target as { address: string; port?: number }, claim).then(() => connection)
       return { promise, cancel: () => connection.destroy() }
     }
     const race = {
@@ -282,7 +284,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
-    connection.findRateLimitGroup()
+    findRateLimitGroup(connection)
     if (settings.filters !== undefined) connection.filter(settings.filters(connection))
     return connection as Connection<Data>
   }
@@ -317,7 +319,7 @@ export class Runtime implements Clock, AsyncDisposable {
       settings.layered = true
       const connection = new Connection(channel, slot, tag, settings)
       channel.adoptConnection(connection)
-      connection.findRateLimitGroup()
+      findRateLimitGroup(connection)
       if (settings.filters !== undefined) connection.filter(settings.filters(connection))
       return connection
     }) as unknown as [Connection<First>, Connection<Second>]
