@@ -403,6 +403,11 @@ export class Runtime implements Clock, AsyncDisposable {
     return this.channels.indexOf(connection.channel)
   }
 
+  /** @internal Connections accepted that nobody has been told of: in their steps before the session, or in TLS. */
+  get unannouncedCount(): number {
+    return this.channels.reduce((sum, { native, connectionCount }) => sum + Math.max(0, native.stats().connections - connectionCount), 0) // biome-ignore format: one line
+  }
+
   /** @internal Connections open now, or being closed; asks no thread. */
   get connectionCount(): number {
     return this.channels.reduce((sum, channel) => sum + channel.connectionCount, 0)

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { watchBy } from '../connection/reading.js'
 import type { Connection } from '../connection.js'
 import { asSluiceError, SluiceError } from '../errors.js'
@@ -31,6 +32,8 @@ export class Session {
   upstream: string | undefined
   /** The server's name, once there is a connection to it. */
   server: string | undefined
+  /** What it is called: by the header that it came with, or by us where servers are told. */
+  uniqueId: string | Uint8Array | undefined
   /** When the connection to the server was there. */
   joinedMs: number | undefined
   private joined: Relay | undefined
@@ -74,6 +77,8 @@ export class Session {
     }
     this.upstream = upstream.plan.name
     if (this.isLogged || upstream.plan.failsLate) void this.from
+    if (this.isLogged || upstream.plan.namesSessions) this.uniqueId = client.proxy?.uniqueId
+    if (upstream.plan.namesSessions) this.uniqueId ??= randomUUID()
     try {
       const lease = await upstream.pool.acquireBy(this.wish(upstream))
       this.server = lease.server
@@ -114,7 +119,7 @@ export class Session {
       key: plan.isHashed ? this.hashKey(plan) : undefined,
       ...{ server: undefined, handlers: undefined, serverName: undefined, localAddress: undefined },
       ...{ first: true, private: true, beside: client, signal: this.stop },
-      preface: prefaceFor(plan.sendProxy, client),
+      preface: prefaceFor(plan.sendProxy, client, () => this.uniqueId!),
     }
   }
 

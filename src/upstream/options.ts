@@ -68,6 +68,9 @@ export interface HealthCheckOptions {
   startUp?: boolean
   /** Another port than that of connections. */
   port?: number
+  /** Begins with a PROXY header that speaks for ourselves: LOCAL of version 2, or UNKNOWN of version 1. Default: none.
+   *  Source: HP-45. */
+  sendProxy?: 1 | 2
   /** TLS for checks; false for none. Default: as connections have it. */
   tls?: boolean | TlsClientOptions | TlsContext
   /** Sent once connected. */
@@ -291,6 +294,7 @@ const checkShape = {
   fall: integer({ min: 1, max: 1000, default: 3 }),
   startUp: boolean({ default: true }),
   port: port(),
+  sendProxy: optional(oneOf([1, 2])),
   tls: tls(),
   send: optional(either(string(), bytes)),
   expect: optional(either(either(string(), bytes), regExp)),
@@ -301,7 +305,10 @@ const checkShape = {
   agent: optional(fn<NonNullable<HealthCheckOptions['agent']>>()),
 } satisfies Shape<HealthCheckOptions>
 
-const checkRules = [excludes('http', ['send', 'expect', 'agent']), excludes('agent', ['send', 'expect', 'tls', 'port'])]
+const checkRules = [
+  excludes('http', ['send', 'expect', 'agent']),
+  excludes('agent', ['send', 'expect', 'tls', 'port', 'sendProxy']),
+]
 
 /** A checked {@link HealthCheckOptions}, every default in it. */
 export interface CheckRules

@@ -99,7 +99,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
       highSockets: sockets * idleHighRatio,
       lowSockets: sockets * idleLowRatio,
     }
-    this.checker = new HealthChecker({ runtime: this.runtime, clock: this.clock })
+    this.checker = new HealthChecker({ runtime: this.runtime, clock: this.clock, socks: this.connect.socks })
     this.roster = new Roster(this, { rules: this.rules, idleRules, checker: this.checker, places: this.places })
     this.roster.start()
   }
