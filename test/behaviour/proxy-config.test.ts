@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, connect as netConnect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Duplex } from 'node:stream'
 import { type TLSSocket, connect as tlsConnect } from 'node:tls'
 import { planOf } from 'sluice/proxy'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -322,33 +323,33 @@ describe.each(kernelModes())('sluice proxy on $name', (mode) => {
   })
 })
 
-/** A client of TLS whose answer to the server's hello is held back. */
+/** A client of TLS that does not get the server's answer to its hello before it is told to. */
 class HeldTls {
+  readonly helloSent: Promise<void>
   private readonly client: TLSSocket
   private release!: () => void
-  readonly helloSent: Promise<void>
 
   constructor(port: number) {
     const outer = netConnect({ port, host: '127.0.0.1' })
-    const through = createServer()
-    // Between both stands a pipe that passes the hello on, and nothing back before it is told to.
-    let told = () => {}
-    this.helloSent = new Promise((resolve) => {
-      told = resolve
-    })
     const opened = new Promise<void>((resolve) => {
       this.release = resolve
     })
-    through.once('connection', (inner) => {
-      inner.on('data', (bytes) => outer.write(bytes, () => told())).on('end', () => outer.end())
-      void opened.then(() => outer.on('data', (bytes) => inner.write(bytes)).on('end', () => inner.end()))
-      inner.on('error', () => outer.destroy())
-      outer.on('error', () => inner.destroy()).on('close', () => inner.destroy())
-      through.close()
+    let told!: () => void
+    this.helloSent = new Promise((resolve) => {
+      told = resolve
     })
-    through.listen(0, '127.0.0.1')
-    const { port: own } = through.address() as AddressInfo
-    this.client = tlsConnect({ port: own, host: '127.0.0.1', rejectUnauthorized: false })
+    const between = new Duplex({
+      read() {},
+      write(bytes, _, done) {
+        outer.write(bytes, () => done())
+        told()
+      },
+      final(done) {
+        outer.end(done)
+      },
+    })
+    void opened.then(() => outer.on('data', (bytes) => between.push(bytes)).on('end', () => between.push(null)))
+    this.client = tlsConnect({ socket: between, rejectUnauthorized: false })
   }
 
   async finish(): Promise<TLSSocket> {
@@ -415,7 +416,7 @@ describe.runIf(hasMicrosocks)('sluice proxy and a SOCKS server', () => {
     await using a = await NamedServer.listen('a')
     await using server = await microsocks('-u', 'me', '-P', 'secret')
     const socks = `socks5://me:secret@127.0.0.1:${server.port}`
-    await using proxy = await startProxy(['--listen', '0', '--to', a.address, '--to-socks', socks, '--check', '--check-interval', '20', '--send-proxy', 'v1', '--stats', '0']) // biome-ignore format: one line
+    await using proxy = await startProxy(['--listen', '0', '--to', a.address, '--to-socks', socks, '--check', '--check-interval', '100', '--send-proxy', 'v1', '--stats', '0']) // biome-ignore format: one line
     await until(async () => ((await stats(proxy.statsUrl)).upstreams[0]!.servers[0]!.check?.good ?? 0) > 1)
     const socket = await dial(proxy.port)
     const { localPort } = socket
