@@ -236,7 +236,8 @@ export class Runtime implements Clock, AsyncDisposable {
     let winner: Connection | undefined
     const attempt = (to: ConnectAddress): Attempt<Connection> => {
       const target: ErrorFacts = to.path === undefined ? { address: to.address, port } : { address: to.path }
-      const answer = channel.native.connect(plan.nativeFor(channel, to, handlers === undefined))
+      const prepared = plan.nativeFor(channel, to, handlers === undefined)
+      const answer = isFailure(prepared) ? prepared : channel.native.connect(prepared)
       if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect', ...target })
       const connection = new Connection(channel, answer.slot, answer.tag, settings, true)
       channel.adoptConnection(connection)

@@ -19,6 +19,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::connectionFd>("connectionFd"),
                          InstanceMethod<&Channel::listenerStats>("listenerStats"),
                          InstanceMethod<&Channel::closeListener>("closeListener"),
+                         InstanceMethod<&Channel::prepareConnect>("prepareConnect"),
                          InstanceMethod<&Channel::connect>("connect"),
                          InstanceMethod<&Channel::pair>("pair"),
                          InstanceMethod<&Channel::adopt>("adopt"),

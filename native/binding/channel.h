@@ -25,6 +25,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value connectionFd(const Napi::CallbackInfo& info);
   Napi::Value listenerStats(const Napi::CallbackInfo& info);
   Napi::Value closeListener(const Napi::CallbackInfo& info);
+  Napi::Value prepareConnect(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value pair(const Napi::CallbackInfo& info);
   Napi::Value adopt(const Napi::CallbackInfo& info);

@@ -65,6 +65,9 @@ export interface NativeListenOptions extends NativeConnectionConfig {
   tls?: NativeTlsConfig
 }
 
+/** What prepareConnect() has read; opaque. */
+export type NativeConnectTemplate = object & { readonly connectTemplate?: never }
+
 export interface NativeConnectOptions extends NativeConnectionConfig {
   host?: string
   port?: number
@@ -96,7 +99,9 @@ export interface NativeChannel {
     state: 'accepting' | 'waiting' | 'backingOff'
   }
   closeListener(key: number): void
-  connect(options: NativeConnectOptions): { slot: number; tag: number } | NativeFailure
+  /** Reads options once, for any number of connections by this channel. */
+  prepareConnect(options: NativeConnectOptions): NativeConnectTemplate | NativeFailure
+  connect(to: NativeConnectTemplate): { slot: number; tag: number } | NativeFailure
   pair(
     options: { bufferBytes: number; endOnDestroy: boolean },
     first: NativeConnectionConfig,
