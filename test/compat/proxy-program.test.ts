@@ -40,7 +40,10 @@ async function through(options: tls.ConnectionOptions, text: string): Promise<st
   try {
     await once(socket, 'secureConnect')
     socket.write(text)
-    return String((await once(socket, 'data'))[0])
+    const ended = once(socket, 'close').then(() => {
+      throw new Error('ended without an answer')
+    })
+    return String((await Promise.race([once(socket, 'data'), ended]))[0])
   } finally {
     socket.destroy()
   }
