@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { join } from 'node:path'
-import { type BenchCase, isProxy, withConnections } from './cases.js'
+import { type BenchCase, withConnections } from './cases.js'
 import { type Competitor, takesPart } from './competitors.js'
 import { Identities, type IdentityFiles } from './identities.js'
 import { allowedCores, describeMachine, fileLimit, systemCallNanoseconds } from './machine.js'
@@ -35,7 +35,7 @@ export interface RunOptions {
   readonly loadInJavaScript?: boolean
   /** Core of server and load generator. Default: the last one we may use. */
   readonly core?: number
-  /** Put the load generator on another core. Default: only where the event loop's delay is measured, and of proxies. */
+  /** Put the load generator on another core. Default: only where the event loop's delay is measured, and where a proxy is to have one to itself. */
   readonly separateCores?: boolean
   /** What else is to be known about the figures. */
   readonly notes?: readonly string[]
@@ -270,9 +270,9 @@ class Run {
   }
 }
 
-// Where delay is measured, and how many connections a second a core is good for.
+// Where delay is measured, and how many connections a second one core is good for.
 function hasCoreToItself({ kind }: BenchCase): boolean {
-  return kind === 'delay' || kind === 'storm' || isProxy(kind)
+  return kind === 'delay' || kind === 'storm' || kind === 'proxy-connect'
 }
 
 /** Memory hardly differs from round to round, and opening so many connections takes long. */
