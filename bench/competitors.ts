@@ -129,7 +129,7 @@ function native(id: string, title: string, program: Program, quick: boolean, ove
 
 function relays(id: string, title: string, program: Program, ...args: string[]): Competitor {
   const command = program.path === undefined ? undefined : [program.path, ...args]
-  return { id, title, command, reason: program.reason, quick: true, without: nothing, only: 'relay', over: ['tcp'] }
+  return { id, title, command, reason: program.reason, quick: true, without: nothing, only: 'relay', proxies: 'options', over: ['tcp'] } // biome-ignore format: one line
 }
 
 // The system's OpenSSL, and Node's may be another one.

@@ -274,7 +274,35 @@ export class Relay implements AsyncDisposable {
 
   /** @internal What has been moved, from the first to the second and back. */
   get bytes(): [number, number] {
-    const known = this.id === undefined || this.isOver ? undefined : this.channel.native.relayNumbers(this.id)
+    const { nativeId } = this
+    return this.bytesBy(nativeId === undefined ? undefined : this.channel.native.relayNumbers(nativeId))
+  }
+
+  /** @internal The same of many relays: each loop is asked once. */
+  static bytesOf(relays: readonly Relay[]): Map<Relay, [number, number]> {
+    const all = new Map<Relay, [number, number]>()
+    const byChannel = new Map<Channel, Relay[]>()
+    for (const relay of relays) {
+      if (relay.nativeId === undefined) all.set(relay, relay.bytesBy(undefined))
+      else if (byChannel.has(relay.channel)) byChannel.get(relay.channel)!.push(relay)
+      else byChannel.set(relay.channel, [relay])
+    }
+    for (const [channel, list] of byChannel) {
+      const numbers = channel.native.relaysNumbers(Uint32Array.from(list, ({ nativeId }) => nativeId!))
+      list.forEach((relay, i) => {
+        const [first, second] = [numbers[2 * i]!, numbers[2 * i + 1]!]
+        all.set(relay, relay.bytesBy(first < 0 ? undefined : [first, second]))
+      })
+    }
+    return all
+  }
+
+  // What native code calls it, as long as it may know of it.
+  private get nativeId(): number | undefined {
+    return this.isOver ? undefined : this.id
+  }
+
+  private bytesBy(known: readonly [number, number] | undefined): [number, number] {
     const counts = known ?? this.counts
     return this.pumps.map(({ isHandedOver, bytes }, side) => (isHandedOver ? counts[side]! : bytes)) as [number, number]
   }

@@ -34,6 +34,7 @@ Napi::Function Channel::define(Napi::Env env) {
                          InstanceMethod<&Channel::setLowWater>("setLowWater"),
                          InstanceMethod<&Channel::relay>("relay"),
                          InstanceMethod<&Channel::relayNumbers>("relayNumbers"),
+                         InstanceMethod<&Channel::relaysNumbers>("relaysNumbers"),
                          InstanceMethod<&Channel::setOperationBounds>("setOperationBounds"),
                          InstanceMethod<&Channel::setTimeouts>("setTimeouts"),
                          InstanceMethod<&Channel::setRateLimit>("setRateLimit"),

@@ -40,6 +40,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value setLowWater(const Napi::CallbackInfo& info);
   Napi::Value relay(const Napi::CallbackInfo& info);
   Napi::Value relayNumbers(const Napi::CallbackInfo& info);
+  Napi::Value relaysNumbers(const Napi::CallbackInfo& info);
   Napi::Value setOperationBounds(const Napi::CallbackInfo& info);
   Napi::Value setTimeouts(const Napi::CallbackInfo& info);
   Napi::Value setRateLimit(const Napi::CallbackInfo& info);

@@ -139,6 +139,8 @@ export interface NativeChannel {
   ): number | NativeFailure
   /** Bytes of the first and of the second; undefined once both are closed. */
   relayNumbers(relay: number): [number, number] | undefined
+  /** The same of many, two numbers for each; -1 once both are closed. */
+  relaysNumbers(relays: Uint32Array): Float64Array
   setOperationBounds(slot: number, tag: number, readBytes: number, writeBytes: number): void
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
   setRateLimit(slot: number, tag: number, limit: NativeRateLimit | undefined): void

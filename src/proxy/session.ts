@@ -60,6 +60,11 @@ export class Session {
     return this.knownFrom
   }
 
+  /** What joins both sides, while it does. */
+  get relay(): Relay | undefined {
+    return this.joined
+  }
+
   /** Bytes from the client, and to it. */
   get bytes(): readonly [number, number] {
     return this.joined?.bytes ?? this.known

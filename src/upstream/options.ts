@@ -424,7 +424,10 @@ export const acquireShape = {
 } satisfies Shape<AcquireOptions>
 
 /** A checked {@link AcquireOptions}. */
-export type AcquireRules = Omit<Parsed<typeof acquireShape>, 'signal'> & { signal: StopSignal | undefined }
+export type AcquireRules = Omit<Parsed<typeof acquireShape>, 'signal' | 'preface'> & {
+  signal: StopSignal | undefined
+  preface: Uint8Array | undefined
+}
 
 export const drainShape = { timeoutMs: milliseconds({ default: 30_000 }) } satisfies Shape<UpstreamDrainOptions>
 export const adminState = oneOf(adminStates)
