@@ -17,10 +17,13 @@ export type CaseKind =
   | 'total'
   | 'shares'
   | 'relay'
+  | 'proxy'
+  | 'proxy-connect'
 
 /**
  * Whom others are compared with: Node's own sockets; the C program that does no more than it has to; `'unlimited'`, the
- * same server without limits, `'no-steps'`, without steps before the session; other queues of bytes; two ends of a Unix socket in one process.
+ * same server without limits, `'no-steps'`, without steps before the session; other queues of bytes; two ends of a Unix socket in one process;
+ * HAProxy with one thread.
  */
 export type Yardstick =
   | 'node:net'
@@ -33,6 +36,7 @@ export type Yardstick =
   | 'bl'
   | 'unix-pair'
   | 'c-relay'
+  | 'haproxy'
 
 /** A bar to reach. */
 export type Target = ValueTarget | RateTarget
@@ -54,7 +58,7 @@ interface RateTarget {
 }
 
 /** Which way of using sluice, or which part of it, a target is for. */
-export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair' | 'lookup'
+export type Via = 'handlers' | 'duplex' | 'threads' | 'limits' | 'handshake' | 'queue' | 'pair' | 'lookup' | 'proxy'
 
 /** A key of the certificate, as `createSelfSigned` makes them. */
 export type KeyType = 'RSA-2048' | 'P-256'
@@ -196,6 +200,11 @@ export const cases: readonly BenchCase[] = [
     title: 'TLS, ended by a relay: 16 connections × 64 KiB to an echo server without TLS',
     tls: { keyType: 'P-256' },
   },
+  proxy('1KiB', 64, 1024, proxied(1.5, 0.35)),
+  proxy('64KiB', 16, 64 * 1024, proxied(1.3, 0.35), true),
+  proxyConnect(),
+  { ...proxy('tls-1KiB', 64, 1024, proxied(1.2, 0.5, 'node:tls')), tls: { keyType: 'P-256' } },
+  { ...proxy('tls-64KiB', 16, 64 * 1024, proxied(1.2, 0.5, 'node:tls')), tls: { keyType: 'P-256' } },
   {
     name: 'cidr-lookup',
     title: `networks: which of ${grouped(100_000)} an address lies in, asked from JavaScript with its text`,
@@ -274,8 +283,14 @@ export function yardsticksOf({ kind, tls }: Pick<BenchCase, 'kind' | 'tls'>): {
   readonly node: Yardstick
   readonly c: Yardstick
 } {
+  if (isProxy(kind)) return { node: tls === undefined ? 'node:net' : 'node:tls', c: 'haproxy' }
   if (kind === 'relay' && tls === undefined) return { node: 'node:net', c: 'c-relay' }
   return tls === undefined ? { node: 'node:net', c: 'c-epoll' } : { node: 'node:tls', c: 'c-openssl' }
+}
+
+/** Whether whole programs are measured that stand between clients and a server, `sluice proxy` among them. */
+export function isProxy(kind: CaseKind): boolean {
+  return kind === 'proxy' || kind === 'proxy-connect'
 }
 
 function shared(kind: 'total' | 'shares', what: string, atMost: number): BenchCase {
@@ -316,6 +331,31 @@ function echo(connections: number, bytes: number, depth: number, targets: Target
 function relay(connections: number, bytes: number, targets: Target[], quick = false): BenchCase {
   const title = `relay: ${connections} connections × ${spelled(bytes)}, through a relay to an echo server`
   return { ...echo(connections, bytes, 1, targets, quick), name: `relay-${bytes / 1024}KiB`, title, kind: 'relay' }
+}
+
+function proxy(name: string, connections: number, bytes: number, targets: Target[], quick = false): BenchCase {
+  const tls = name.startsWith('tls') ? ' that ends TLS' : ''
+  const title = `proxy: ${connections} connections × ${spelled(bytes)}, through a program${tls} to an echo server`
+  return { ...echo(connections, bytes, 1, targets, quick), name: `proxy-${name}`, title, kind: 'proxy' }
+}
+
+function proxyConnect(): BenchCase {
+  return {
+    ...proxy('connect', 64, 64, [
+      { via: 'proxy', against: 'haproxy', atLeast: 0.6 },
+      { via: 'proxy', against: 'node:net', atMost: 1 },
+    ]),
+    title: 'proxy, connection rate: connect, echo 64 bytes through a program, close, 64 at a time',
+    kind: 'proxy-connect',
+    unit: 'CPU µs per connection',
+  }
+}
+
+function proxied(ofHaproxy: number, ofNode: number, node: Yardstick = 'node:net'): Target[] {
+  return [
+    { via: 'proxy', against: 'haproxy', atMost: ofHaproxy },
+    { via: 'proxy', against: node, atMost: ofNode },
+  ]
 }
 
 function tlsEcho(bytes: number, ofNode: number, quick = false): BenchCase {

@@ -43,6 +43,11 @@ export class Child {
     })
   }
 
+  /** How it ended, and what it said last; undefined while it runs. */
+  get hasEnded(): Error | undefined {
+    return this.#gone === undefined ? undefined : this.#ended()
+  }
+
   get pid(): number {
     return this.#child.pid!
   }
@@ -93,6 +98,6 @@ export class Child {
 
   #ended(): Error {
     const said = this.#stderr.trim()
-    return new Error(said === '' ? this.#gone : `${this.#gone}: ${said}`)
+    return new Error(said === '' ? this.#gone! : `${this.#gone}: ${said}`)
   }
 }

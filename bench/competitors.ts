@@ -2,7 +2,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import type { BenchCase, CaseKind, Via } from './cases.js'
+import { type BenchCase, type CaseKind, isProxy, type Via } from './cases.js'
+import { haproxyVersion } from './haproxy.js'
 import type { Program, Programs } from './programs.js'
 
 /** A server to be measured. All do the same work, back-pressure included. */
@@ -26,6 +27,9 @@ export interface Competitor {
   readonly without: readonly CaseKind[]
   /** Set where it is no server: the one kind of case it is for. */
   readonly only?: CaseKind
+  /** Set where it is a whole program between clients and a server: in which words its task is put to it. `'options'` for
+   *  those of all other servers. */
+  readonly proxies?: 'options' | 'sluice' | 'haproxy'
   /** Which connections it serves. */
   readonly over: readonly Transport[]
 }
@@ -40,9 +44,10 @@ const simpler: readonly CaseKind[] = ['delay', 'storm', 'crowd', 'filter', 'rela
 const both: readonly Transport[] = ['tcp', 'tls']
 
 /** Whether it can take part in a case, leaving aside whether it runs here. */
-export function takesPart({ only, without, over }: Competitor, { kind, tls }: BenchCase): boolean {
+export function takesPart({ only, without, over, proxies }: Competitor, { kind, tls }: BenchCase): boolean {
   const isOver = over.length === 0 || over.includes(tls === undefined ? 'tcp' : 'tls')
   if (kind === 'queue' || kind === 'pair' || kind === 'lookup') return only === kind
+  if (isProxy(kind)) return proxies !== undefined && isOver
   if (only !== undefined && only !== kind) return false
   return !without.includes(kind) && isOver
 }
@@ -50,7 +55,7 @@ export function takesPart({ only, without, over }: Competitor, { kind, tls }: Be
 /** All servers, in the order they are shown. `engine` leaves out sluice on any other engine. */
 export function findCompetitors(programs: Programs, engine?: string): Competitor[] {
   return [
-    { id: 'node:net', title: 'node:net', command: script('node-net'), quick: true, without: nothing, over: ['tcp'] },
+    { id: 'node:net', title: 'node:net', command: script('node-net'), quick: true, without: nothing, proxies: 'options', over: ['tcp'] }, // biome-ignore format: one line
     {
       id: 'node:net-limits',
       title: 'node:net, limits not reached',
@@ -60,7 +65,7 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
       without: [...onlyEcho, 'filter'],
       over: ['tcp'],
     },
-    { id: 'node:tls', title: 'node:tls', command: script('node-tls'), quick: true, without: nothing, over: ['tls'] },
+    { id: 'node:tls', title: 'node:tls', command: script('node-tls'), quick: true, without: nothing, proxies: 'options', over: ['tls'] }, // biome-ignore format: one line
     bun(),
     ...sluice(engine),
     native('c-epoll', 'C, epoll', programs.echo_epoll, true, 'tcp'),
@@ -68,6 +73,7 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
     native('c-openssl', `C, epoll, OpenSSL ${versionOf(programs.echo_tls)}`.trimEnd(), programs.echo_tls, true, 'tls'),
     relays('c-relay', 'C, epoll, receive and send', programs.relay_epoll),
     relays('c-relay-splice', 'C, epoll, splice', programs.relay_epoll, '--via', 'splice'),
+    haproxy(),
     queue('byte-queue', 'sluice ByteQueue'),
     queue('Buffer.concat', 'Buffer.concat'),
     queue('bl', 'bl', findPackage('bl') ? undefined : 'the package `bl` is not installed here'),
@@ -79,6 +85,16 @@ export function findCompetitors(programs: Programs, engine?: string): Competitor
       ...{ quick: true, without: nothing, only: 'lookup', over: [] },
     },
   ]
+}
+
+function haproxy(): Competitor {
+  const version = haproxyVersion()
+  const command = version === undefined ? undefined : ['haproxy']
+  return {
+    ...{ id: 'haproxy', title: `HAProxy ${version ?? ''}`.trimEnd(), command, quick: true },
+    reason: command === undefined ? 'no `haproxy` on the PATH' : undefined,
+    ...{ without: nothing, only: 'proxy', proxies: 'haproxy', over: both },
+  }
 }
 
 function queue(id: string, title: string, reason?: string): Competitor {
@@ -113,7 +129,7 @@ function native(id: string, title: string, program: Program, quick: boolean, ove
 
 function relays(id: string, title: string, program: Program, ...args: string[]): Competitor {
   const command = program.path === undefined ? undefined : [program.path, ...args]
-  return { id, title, command, reason: program.reason, quick: true, without: nothing, only: 'relay', over: ['tcp'] }
+  return { id, title, command, reason: program.reason, quick: true, without: nothing, only: 'relay', proxies: 'options', over: ['tcp'] } // biome-ignore format: one line
 }
 
 // The system's OpenSSL, and Node's may be another one.
@@ -197,7 +213,17 @@ function sluice(only: string | undefined): Competitor[] {
       only: 'connect' as const,
       over: ['tcp'] as const,
     }
-    return name === 'poll' ? [inline, threads] : [inline, threads, handshakeThreads, duplex, limited, opening]
+    const proxy = {
+      ...common,
+      id: `sluice-${name}-proxy`,
+      title: `sluice proxy, ${name}`,
+      command: [process.execPath, join(__dirname, '../cli/main.js'), 'proxy', '--engine', name],
+      targets: 'proxy' as const,
+      quick: name === preferred,
+      only: 'proxy' as const,
+      proxies: 'sluice' as const,
+    }
+    return name === 'poll' ? [inline, threads] : [inline, threads, handshakeThreads, duplex, limited, opening, proxy]
   })
 }
 

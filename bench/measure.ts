@@ -33,6 +33,8 @@ export const serviceOf: Readonly<Record<CaseKind, Service>> = {
   total: 'shared',
   shares: 'shared',
   relay: 'relay',
+  proxy: 'relay',
+  'proxy-connect': 'relay',
 }
 
 type Working = 'queue' | 'pair' | 'lookup'
@@ -54,6 +56,8 @@ const modeOf: Readonly<Record<Exclude<CaseKind, Working>, LoadMode>> = {
   total: 'source',
   shares: 'source',
   relay: 'echo',
+  proxy: 'echo',
+  'proxy-connect': 'connect',
 }
 
 /** Measures one round of a case on a server that is warm. */

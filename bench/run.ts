@@ -35,7 +35,7 @@ export interface RunOptions {
   readonly loadInJavaScript?: boolean
   /** Core of server and load generator. Default: the last one we may use. */
   readonly core?: number
-  /** Put the load generator on another core. Default: only where the event loop's delay is measured. */
+  /** Put the load generator on another core. Default: only where the event loop's delay is measured, and where a proxy is to have one to itself. */
   readonly separateCores?: boolean
   /** What else is to be known about the figures. */
   readonly notes?: readonly string[]
@@ -103,7 +103,7 @@ class Run {
     const servers = new Map<Competitor, ServerProcess>()
     // Memory is measured once per process, since what was freed is used again by the next round.
     const fresh = bench.kind === 'idle' || bench.kind === 'total' || bench.kind === 'shares'
-    const upstream = bench.kind === 'relay' ? await this.#startUpstream(bench) : undefined
+    const upstream = serviceOf[bench.kind] === 'relay' ? await this.#startUpstream(bench) : undefined
     this.#upstream = upstream?.port
     try {
       if (!fresh) for (const competitor of competitors) await this.#start(bench, competitor, servers)
@@ -225,7 +225,7 @@ class Run {
 
   #loadCore(bench?: BenchCase): number | undefined {
     const server = this.#serverCore()
-    const separate = this.#options.separateCores ?? (bench?.kind === 'delay' || bench?.kind === 'storm')
+    const separate = this.#options.separateCores ?? (bench !== undefined && hasCoreToItself(bench))
     return separate ? (this.#cores.find((core) => core !== server) ?? server) : server
   }
 
@@ -268,6 +268,11 @@ class Run {
       notes: [...this.#notes],
     }
   }
+}
+
+// Where delay is measured, and how many connections a second one core is good for.
+function hasCoreToItself({ kind }: BenchCase): boolean {
+  return kind === 'delay' || kind === 'storm' || kind === 'proxy-connect'
 }
 
 /** Memory hardly differs from round to round, and opening so many connections takes long. */

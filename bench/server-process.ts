@@ -1,5 +1,6 @@
 import { Child, type ChildOptions } from './child.js'
 import type { Competitor } from './competitors.js'
+import { Haproxy } from './haproxy.js'
 import type { IdentityFiles } from './identities.js'
 import { cpuNanosecondsOf, residentBytesOf } from './process-clock.js'
 
@@ -32,6 +33,12 @@ export interface SharesGot {
   readonly bytes: readonly number[]
 }
 
+/** The first line of a server, or of `sluice proxy`. */
+interface Ready {
+  readonly port?: number
+  readonly listening?: readonly { readonly port: number }[]
+}
+
 const startTimeoutMs = 15_000
 const answerTimeoutMs = 15_000
 
@@ -39,15 +46,17 @@ const answerTimeoutMs = 15_000
 export class ServerProcess {
   readonly #child: Child
   readonly #talks: boolean
+  readonly #haproxy: Haproxy | undefined
   readonly port: number
   /** What its connections begin with, if not with their own bytes. */
   readonly preface: 'proxy' | undefined
 
-  private constructor(child: Child, port: number, preface: 'proxy' | undefined, talks: boolean) {
+  private constructor(child: Child, port: number, preface: 'proxy' | undefined, talks: boolean, haproxy?: Haproxy) {
     this.#child = child
     this.port = port
     this.preface = preface
     this.#talks = talks
+    this.#haproxy = haproxy
   }
 
   /** Starts it and resolves once it listens. */
@@ -57,15 +66,36 @@ export class ServerProcess {
     options: Omit<ChildOptions, 'command'> & { identity?: IdentityFiles; upstream?: number },
   ): Promise<ServerProcess> {
     const { identity, upstream } = options
+    if (competitor.proxies === 'haproxy') return ServerProcess.#startHaproxy(competitor, options)
     const secured = identity === undefined ? [] : ['--cert', identity.cert, '--key', identity.key]
     const joined = upstream === undefined ? [] : ['--upstream', String(upstream)]
-    const command = [...competitor.command!, '--service', service, ...secured, ...joined]
+    const isSluice = competitor.proxies === 'sluice'
+    const task = isSluice ? ['--listen', '0', '--to', `127.0.0.1:${upstream}`] : ['--service', service, ...joined]
+    const tls = isSluice && identity !== undefined ? ['--tls'] : []
+    const command = [...competitor.command!, ...task, ...tls, ...secured]
     const child = new Child({ ...options, command })
     try {
-      const { port } = await child.next<{ port: number }>(startTimeoutMs)
-      return new ServerProcess(child, port, competitor.preface, !competitor.id.startsWith('c-'))
+      const { port, listening } = await child.next<Ready>(startTimeoutMs)
+      const talks = !competitor.id.startsWith('c-') && !isSluice
+      return new ServerProcess(child, listening?.[0]?.port ?? port!, competitor.preface, talks)
     } catch (error) {
       await child.stop()
+      throw new Error(`does not start: ${(error as Error).message}`)
+    }
+  }
+
+  static async #startHaproxy(
+    competitor: Competitor,
+    options: Omit<ChildOptions, 'command'> & { identity?: IdentityFiles; upstream?: number },
+  ): Promise<ServerProcess> {
+    const haproxy = await Haproxy.prepare(options.upstream!, options.identity)
+    const child = new Child({ ...options, command: [...competitor.command!, ...haproxy.args] })
+    try {
+      await haproxy.untilListening(startTimeoutMs, () => child.hasEnded)
+      return new ServerProcess(child, haproxy.port, undefined, false, haproxy)
+    } catch (error) {
+      await child.stop()
+      haproxy.remove()
       throw new Error(`does not start: ${(error as Error).message}`)
     }
   }
@@ -114,6 +144,7 @@ export class ServerProcess {
 
   async stop(): Promise<void> {
     await this.#child.stop()
+    this.#haproxy?.remove()
   }
 
   #ask<T>(what: string): Promise<T> {

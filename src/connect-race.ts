@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from './clock.js'
 import { abortError, asSluiceError, type ErrorFacts, type ErrorName, errorTable, SluiceError } from './errors.js'
+import type { StopSignal } from './stop.js'
 
 /** One try to connect to one address. */
 export interface Attempt<C> {
@@ -14,7 +15,7 @@ export interface RaceOptions {
   attemptDelayMs: number
   /** Bound over all attempts together; 0 leaves it to the system. */
   connectTimeoutMs: number
-  signal?: AbortSignal
+  signal?: StopSignal | undefined
   /** What the caller asked for, for errors that concern no single address. */
   address?: string
   port?: number

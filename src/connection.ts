@@ -60,6 +60,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
   /** @internal Bytes handed over, modulo 2^32; with Channel.taken it gives what is queued. */ posted: number
   /** @internal Not 0 while events must wait. */ hold: number
   /** @internal The bits of connection/state.ts. */ flags: number
+  /** @internal */ extras: state.Extras | undefined
 
   /** @internal */
   constructor(channel: Channel, slot: number, tag: number, settings: ConnectionSettings, isConnecting = false) {
@@ -70,6 +71,7 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     this.settings = settings
     this.handlers = settings.handlers ?? state.noHandlers
     this.sink = undefined
+    this.extras = undefined
     this.posted = 0
     this.hold = settings.handlers === undefined ? pausedWithoutReader : 0
     this.flags = (isConnecting ? connecting : 0) | (settings.layered === true ? layered : 0)

@@ -202,7 +202,7 @@ export function isTlsFailure(answer: unknown): answer is NativeTlsFailure {
 }
 
 /** The error that an aborted `signal` stands for. */
-export function abortError(signal: AbortSignal, facts: ErrorFacts = {}): SluiceError {
+export function abortError(signal: { readonly reason: unknown }, facts: ErrorFacts = {}): SluiceError {
   return new SluiceError('ABORTED', { cause: signal.reason, ...facts })
 }
 

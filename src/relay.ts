@@ -147,6 +147,11 @@ const sideNames = ['a', 'b'] as const
  */
 // biome-ignore lint/suspicious/noExplicitAny: whatever belongs to them
 export function relay(a: Connection<any>, b: Connection<any>, options?: RelayOptions): Relay {
+  return relayBy(a, b, relayBounds(options))
+}
+
+/** @internal Checks options once for many relays. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`. */
+export function relayBounds(options?: RelayOptions): RelayBounds {
   const parsed = parse(relayOptions, options)
   const { highWaterBytes, lowWaterBytes } = parsed
   if (lowWaterBytes !== undefined && lowWaterBytes > (highWaterBytes ?? defaultHighWaterBytes)) {
@@ -156,20 +161,23 @@ export function relay(a: Connection<any>, b: Connection<any>, options?: RelayOpt
       'lowWaterBytes',
     )
   }
+  return { ...parsed, highWaterBytes: highWaterBytes ?? defaultHighWaterBytes }
+}
+
+/** @internal */
+// biome-ignore lint/suspicious/noExplicitAny: whatever belongs to them
+export function relayBy(a: Connection<any>, b: Connection<any>, bounds: RelayBounds): Relay {
   if (!(a instanceof Connection)) throw expected('a Connection', a, 'a')
   if (!(b instanceof Connection)) throw expected('a Connection', b, 'b')
   if ((a as Connection) === (b as Connection)) throw expected('another connection than "a"', 'the same', 'b')
   requireRelayable(a)
   requireRelayable(b)
-  if (parsed.signal?.aborted) throw abortError(parsed.signal)
-  const made = new Relay(a, b, {
-    ...parsed,
-    highWaterBytes: highWaterBytes ?? defaultHighWaterBytes,
-  })
-  return made
+  if (bounds.signal?.aborted) throw abortError(bounds.signal)
+  return new Relay(a, b, bounds)
 }
 
-interface Bounds {
+/** @internal Checked {@link RelayOptions}. */
+export interface RelayBounds {
   highWaterBytes: number
   lowWaterBytes: number | undefined
   tunnelTimeoutMs: number
@@ -198,13 +206,13 @@ export class Relay implements AsyncDisposable {
   private resolve!: (result: RelayResult) => void
   private reject!: (error: RelayError) => void
   private readonly removeAbort: () => void
-  private readonly bounds: Bounds
+  private readonly bounds: RelayBounds
   // Of the path through JavaScript.
   private lastProgressMs = 0
   private stopTimer: (() => void) | undefined
 
   /** @internal */
-  constructor(a: Connection, b: Connection, bounds: Bounds) {
+  constructor(a: Connection, b: Connection, bounds: RelayBounds) {
     this.bounds = bounds
     this.done = new Promise((resolve, reject) => {
       this.resolve = resolve
@@ -269,7 +277,35 @@ export class Relay implements AsyncDisposable {
 
   /** @internal What has been moved, from the first to the second and back. */
   get bytes(): [number, number] {
-    const known = this.id === undefined || this.isOver ? undefined : this.channel.native.relayNumbers(this.id)
+    const { nativeId } = this
+    return this.bytesBy(nativeId === undefined ? undefined : this.channel.native.relayNumbers(nativeId))
+  }
+
+  /** @internal The same of many relays: each loop is asked once. */
+  static bytesOf(relays: readonly Relay[]): Map<Relay, [number, number]> {
+    const all = new Map<Relay, [number, number]>()
+    const byChannel = new Map<Channel, Relay[]>()
+    for (const relay of relays) {
+      if (relay.nativeId === undefined) all.set(relay, relay.bytesBy(undefined))
+      else if (byChannel.has(relay.channel)) byChannel.get(relay.channel)!.push(relay)
+      else byChannel.set(relay.channel, [relay])
+    }
+    for (const [channel, list] of byChannel) {
+      const numbers = channel.native.relaysNumbers(Uint32Array.from(list, ({ nativeId }) => nativeId!))
+      list.forEach((relay, i) => {
+        const [first, second] = [numbers[2 * i]!, numbers[2 * i + 1]!]
+        all.set(relay, relay.bytesBy(first < 0 ? undefined : [first, second]))
+      })
+    }
+    return all
+  }
+
+  // What native code calls it, as long as it may know of it.
+  private get nativeId(): number | undefined {
+    return this.isOver ? undefined : this.id
+  }
+
+  private bytesBy(known: readonly [number, number] | undefined): [number, number] {
     const counts = known ?? this.counts
     return this.pumps.map(({ isHandedOver, bytes }, side) => (isHandedOver ? counts[side]! : bytes)) as [number, number]
   }

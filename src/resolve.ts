@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
 import { type Clock, systemClock } from './clock.js'
 import { abortError, asSluiceError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
+import type { StopSignal } from './stop.js'
 
 /** An IP address, as `dns.lookup` with `all: true` tells it. */
 export interface ResolvedAddress {
@@ -33,7 +34,7 @@ export interface ResolveOptions {
   family: 0 | 4 | 6
   /** 0 waits as long as the resolver does. */
   timeoutMs: number
-  signal?: AbortSignal
+  signal?: StopSignal | undefined
   /** Asked instead of the system, for everything but IP literals. */
   lookup?: LookupFunction
   clock?: Clock

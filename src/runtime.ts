@@ -1,6 +1,7 @@
 import { Channel } from './channel.js'
 import type { Clock } from './clock.js'
-import { type ConnectOptions, connectOptions, connectRules } from './connect-options.js'
+import type { ConnectOptions } from './connect-options.js'
+import { type ConnectAddress, ConnectPlan } from './connect-plan.js'
 import { type Attempt, connectRace } from './connect-race.js'
 import { findRateLimitGroup } from './connection/limits.js'
 import { connected } from './connection/opening.js'
@@ -8,8 +9,7 @@ import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
 import { type ConnectionHandlers, checkHandlers } from './handlers.js'
-import { connectSteps } from './handshake/connect-shorthand.js'
-import { type HandshakePlan, handshakePlan } from './handshake/handshake-plan.js'
+import { handshakePlan } from './handshake/handshake-plan.js'
 import { Listener, type ListenOptions, listenOptions, listenRules } from './listener.js'
 import { isFailure, type NativeAddress, type NativeGate, type NativeListenOptions, native } from './native/binding.js'
 import { expected, integer, type Parsed, parse } from './options.js'
@@ -20,7 +20,6 @@ import { type RuntimeOptions, runtimeOptions } from './runtime-options.js'
 import {
   type AdoptOptions,
   adoptOptions,
-  type ConnectionSettings,
   checkSizes,
   nativeConfigOf,
   nativeRatesOf,
@@ -31,7 +30,8 @@ import {
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
 import { parseSimulation } from './simulation.js'
 import { encodeSocketOptions } from './socket-options.js'
-import { clientTls, serverTls } from './tls/setup.js'
+import { Stop, type StopSignal } from './stop.js'
+import { serverTls } from './tls/setup.js'
 
 /** Counters of a runtime, summed over its loops. */
 export interface RuntimeStats {
@@ -80,7 +80,7 @@ export class Runtime implements Clock, AsyncDisposable {
   private readonly channels: Channel[] = []
   private readonly gate: NativeGate | undefined
   private readonly listeners = new Set<Listener>()
-  private readonly connecting = new Set<AbortController>()
+  private readonly connecting = new Set<Stop>()
   private nextKey = 1
   private nextChannel = 0
   private closing: Promise<void> | undefined
@@ -186,62 +186,47 @@ export class Runtime implements Clock, AsyncDisposable {
     options: ConnectOptions,
     handlers?: ConnectionHandlers<Data>,
   ): Promise<Connection<Data>> {
-    return this.connectBeside(undefined, options, handlers)
+    const plan = new ConnectPlan(options)
+    return this.connectBy(plan, { beside: undefined, handlers, signal: plan.options.signal })
   }
 
-  /** @internal The same in the loop of another connection, so that both can be relayed natively. */
-  async connectBeside<Data = unknown>(
-    neighbour: Connection | undefined,
-    options: ConnectOptions,
-    handlers?: ConnectionHandlers<Data>,
+  /** @internal The same for options that have been checked before; in the loop of `beside`, so that both can be relayed natively. */
+  async connectBy<Data = unknown>(
+    plan: ConnectPlan,
+    { beside, handlers, signal }: { beside: Connection | undefined; handlers?: ConnectionHandlers<Data>; signal: StopSignal | undefined }, // biome-ignore format: one line
   ): Promise<Connection<Data>> {
-    const parsed = parse(connectOptions, options, connectRules)
-    checkSizes(parsed)
     checkHandlers(handlers)
     this.refuseClosed('connect')
-    const { signal, host, port, path } = parsed
-    const hasTls = parsed.tls !== undefined && parsed.tls !== false
-    const plan = handshakePlan({ ...parsed, ...connectSteps(parsed) }, 'connect', hasTls)
-    const peer = plan?.target ?? { host: path === undefined ? host : 'localhost', port: path ?? port }
-    const tls = parsed.tls === undefined || parsed.tls === false ? undefined : clientTls(parsed.tls, peer, 'tls')
     // Aborted by the caller's signal, or by the runtime's end: a name may take longer to resolve than the runtime lives.
-    const controller = new AbortController()
-    const follow = () => controller.abort(signal!.reason)
-    if (signal?.aborted) follow()
-    signal?.addEventListener('abort', follow)
-    this.connecting.add(controller)
+    const stop = new Stop()
+    const unfollow = stop.follow(signal)
+    this.connecting.add(stop)
     try {
+      const own = beside?.channel
+      const channel = own !== undefined && this.channels.includes(own) ? own : this.pickChannel()
       return (await this.race(
-        parsed,
-        this.channels.find((channel) => channel === neighbour?.channel) ?? this.pickChannel(),
-        { peer, tls },
         plan,
-        handlers as ConnectionHandlers | undefined,
-        controller.signal,
+        channel,
+        handlers as ConnectionHandlers<never> | undefined,
+        stop,
       )) as Connection<Data>
     } finally {
-      this.connecting.delete(controller)
-      signal?.removeEventListener('abort', follow)
+      this.connecting.delete(stop)
+      unfollow()
     }
   }
 
   private async race(
-    parsed: Parsed<typeof connectOptions>,
+    plan: ConnectPlan,
     channel: Channel,
-    { peer, tls }: Pick<ConnectionSettings, 'peer' | 'tls'>,
-    plan: HandshakePlan | undefined,
-    handlers: ConnectionHandlers | undefined,
-    signal: AbortSignal,
+    handlers: ConnectionHandlers<never> | undefined,
+    signal: StopSignal,
   ): Promise<Connection> {
-    const { path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = parsed
-    const { host, port } = parsed.socks ?? parsed
-    const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
-    settings.tls = tls
-    settings.peer = peer
-    if (plan !== undefined) settings.steps = plan.scripts
+    const { path, family, lookup, resolveTimeoutMs, connectTimeoutMs, attemptDelayMs } = plan.options
+    const { host, port } = plan.options.socks ?? plan.options
+    const settings = plan.settingsFor(handlers)
     const clock = channel
-    const rates = nativeRatesOf(parsed, channel)
-    const addresses: (ResolvedAddress & { path?: string })[] =
+    const addresses: ConnectAddress[] =
       path !== undefined
         ? [{ address: path, family: 4, path }]
         : await resolveHost(host, {
@@ -249,16 +234,10 @@ export class Runtime implements Clock, AsyncDisposable {
             timeoutMs: resolveTimeoutMs,
           })
     let winner: Connection | undefined
-    const attempt = (to: ResolvedAddress & { path?: string }): Attempt<Connection> => {
+    const attempt = (to: ConnectAddress): Attempt<Connection> => {
       const target: ErrorFacts = to.path === undefined ? { address: to.address, port } : { address: to.path }
-      const answer = channel.native.connect({
-        ...nativeConfigOf(parsed, handlers === undefined),
-        ...rates,
-        ...(to.path === undefined ? { host: to.address, port } : { path: to.path }),
-        ...{ localAddress: parsed.localAddress, localPort: parsed.localPort, connectTimeoutMs: 0 },
-        options: encodeSocketOptions(parsed, 'connection'),
-        opening: plan?.native,
-      })
+      const prepared = plan.nativeFor(channel, to, handlers === undefined)
+      const answer = isFailure(prepared) ? prepared : channel.native.connect(prepared)
       if (isFailure(answer)) throw nativeError({ ...answer, phase: 'connect', ...target })
       const connection = new Connection(channel, answer.slot, answer.tag, settings, true)
       channel.adoptConnection(connection)
@@ -281,7 +260,7 @@ export class Runtime implements Clock, AsyncDisposable {
   }
 
   /** @internal The addresses of a name. */
-  resolveAddresses(host: string, signal: AbortSignal): Promise<ResolvedAddress[]> {
+  resolveAddresses(host: string, signal: StopSignal): Promise<ResolvedAddress[]> {
     return resolveHost(host, { resolve: native.resolve, family: 0, timeoutMs: 0, signal, clock: this.channels[0] })
   }
 
@@ -423,6 +402,11 @@ export class Runtime implements Clock, AsyncDisposable {
   /** @internal The number of the loop that a connection belongs to; -1 for one of another runtime. */
   loopOf(connection: Connection): number {
     return this.channels.indexOf(connection.channel)
+  }
+
+  /** @internal Connections accepted that nobody has been told of: in their steps before the session, or in TLS. */
+  get unannouncedCount(): number {
+    return this.channels.reduce((sum, { native, connectionCount }) => sum + Math.max(0, native.stats().connections - connectionCount), 0) // biome-ignore format: one line
   }
 
   /** @internal Connections open now, or being closed; asks no thread. */

@@ -61,6 +61,7 @@ const againstName: Readonly<Record<Yardstick, string>> = {
   'c-epoll': 'C',
   'c-openssl': 'C',
   'c-relay': 'C',
+  haproxy: 'HAProxy',
   unlimited: 'no limits',
   'no-steps': 'no steps',
   'Buffer.concat': 'Buffer.concat',

@@ -67,6 +67,8 @@ const perSecond = {
   total: 'throughput',
   shares: 'throughput',
   relay: 'messages/s',
+  proxy: 'messages/s',
+  'proxy-connect': 'connections/s',
 }
 
 function renderCase(bench: CaseResult): string {

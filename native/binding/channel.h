@@ -25,6 +25,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value connectionFd(const Napi::CallbackInfo& info);
   Napi::Value listenerStats(const Napi::CallbackInfo& info);
   Napi::Value closeListener(const Napi::CallbackInfo& info);
+  Napi::Value prepareConnect(const Napi::CallbackInfo& info);
   Napi::Value connect(const Napi::CallbackInfo& info);
   Napi::Value pair(const Napi::CallbackInfo& info);
   Napi::Value adopt(const Napi::CallbackInfo& info);
@@ -39,6 +40,7 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   Napi::Value setLowWater(const Napi::CallbackInfo& info);
   Napi::Value relay(const Napi::CallbackInfo& info);
   Napi::Value relayNumbers(const Napi::CallbackInfo& info);
+  Napi::Value relaysNumbers(const Napi::CallbackInfo& info);
   Napi::Value setOperationBounds(const Napi::CallbackInfo& info);
   Napi::Value setTimeouts(const Napi::CallbackInfo& info);
   Napi::Value setRateLimit(const Napi::CallbackInfo& info);

@@ -46,6 +46,23 @@ Napi::Value Channel::relayNumbers(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// (numbers of relays): bytes of the first and of the second for each, -1 where both are closed. The loop is asked once.
+Napi::Value Channel::relaysNumbers(const Napi::CallbackInfo& info) {
+  const std::span<uint32_t> ids = values::memory<uint32_t>(info[0]);
+  auto result = Napi::Float64Array::New(info.Env(), 2 * ids.size());
+  const std::span<double> told = values::memory<double>(result);
+  if (told.size() < 2 * ids.size()) return result;  // a worker thread that is being terminated
+  onLoop([&](Network& network, Loop&) {
+    for (size_t i = 0; i < ids.size(); ++i) {
+      RelayNumbers numbers;
+      const bool found = network.relayNumbers(ids[i], numbers);
+      for (size_t side = 0; side < 2; ++side)
+        told[2 * i + side] = found ? static_cast<double>(numbers.bytes[side]) : -1;
+    }
+  });
+  return result;
+}
+
 Napi::Value Channel::setOperationBounds(const Napi::CallbackInfo& info) {
   const Target target(info);
   const OperationBounds bounds{info[2].As<Napi::Number>().Uint32Value(), info[3].As<Napi::Number>().Uint32Value()};

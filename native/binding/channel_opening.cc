@@ -1,4 +1,6 @@
 // Where connections come from: listeners, connect(), pairs and descriptors.
+#include <memory>
+
 #include "binding/channel.h"
 #include "binding/channel_target.h"
 #include "binding/gates.h"
@@ -102,29 +104,49 @@ Napi::Value Channel::handle(Napi::Env env, const Result<Slot>& slot, uint32_t ge
   return result;
 }
 
-Napi::Value Channel::connect(const Napi::CallbackInfo& info) {
+namespace {
+
+/// What connect() takes, read once for any number of connections to one place.
+struct ConnectTemplate {
+  ConnectSpec spec;
+  ConnectionConfig config;
+  uint32_t timeoutMs = 0;
+};
+
+}  // namespace
+
+Napi::Value Channel::prepareConnect(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto options = info[0].As<Napi::Object>();
-  ConnectSpec spec;
+  auto made = std::make_unique<ConnectTemplate>();
   auto address = readAddress(options, "path", "host", "port");
   if (!address) return values::failure(env, address.error());
-  spec.address = *address;
+  made->spec.address = *address;
   if (values::has(options, "localAddress")) {
     auto local = SocketAddress::ip(values::text(options, "localAddress"),
                                    static_cast<uint16_t>(values::number(options, "localPort")));
     if (!local) return values::failure(env, local.error());
-    spec.local = *local;
+    made->spec.local = *local;
   }
-  spec.options = values::socketOptions(options, "options");
-  const auto config = values::connectionConfig(options);
-  const auto timeoutMs = values::number(options, "connectTimeoutMs");
+  made->spec.options = values::socketOptions(options, "options");
+  made->config = values::connectionConfig(options);
+  made->timeoutMs = values::number(options, "connectTimeoutMs");
+  return Napi::External<ConnectTemplate>::New(env, made.release(),
+                                              [](Napi::Env, ConnectTemplate* owned) { delete owned; });
+}
+
+// (what prepareConnect() answered)
+Napi::Value Channel::connect(const Napi::CallbackInfo& info) {
   Result<Slot> slot = channelClosed;
   uint32_t generation = 0;
+  if (!info[0].IsExternal())
+    return handle(info.Env(), slot, generation);  // a worker thread that is being terminated
+  const ConnectTemplate& to = *info[0].As<Napi::External<ConnectTemplate>>().Data();
   onLoop([&](Network& network, Loop& loop) {
-    slot = network.connect(spec, config, timeoutMs);
+    slot = network.connect(to.spec, to.config, to.timeoutMs);
     if (slot) generation = loop.engine().generation(*slot);
   });
-  return handle(env, slot, generation);
+  return handle(info.Env(), slot, generation);
 }
 
 Napi::Value Channel::pair(const Napi::CallbackInfo& info) {

@@ -18,7 +18,10 @@ export const proxyFlags = {
   plain: toggle('with --tls: serve those too who do not speak TLS'),
   'accept-proxy': toggle('expect a PROXY header of everybody'),
   'accept-proxy-from': text('the same, of these addresses and networks alone', { placeholder: 'NET,…' }),
+  'accept-netscaler': integer('expect the client-IP header of a NetScaler, with this magic number', { min: 0, max: 0xffffffff }), // biome-ignore format: one line
   'send-proxy': choice('send servers a PROXY header about the client', ['v1', 'v2']),
+  'unique-id': toggle('with --send-proxy v2: tell servers what each session is called'),
+  'to-socks': text('reach servers through SOCKS: [socks5://][user:password@]host[:port], or socks4://…', { placeholder: 'ADDRESS' }), // biome-ignore format: one line
   'to-tls': toggle('speak TLS to servers, and trust whom Node trusts'),
   'to-ca': text('with --to-tls: trust the authorities in this file instead', { placeholder: 'FILE' }),
   'to-name': text('with --to-tls: the name to ask for and to verify', { placeholder: 'NAME' }),
@@ -53,6 +56,9 @@ export function planOfFlags(values: ProxyValues): ProxyPlan {
   needs(values, ['cert', 'key', 'ca', 'client-cert', 'plain'], 'tls')
   needs(values, ['key'], 'cert')
   needs(values, ['to-ca', 'to-name'], 'to-tls')
+  needs(values, ['unique-id'], 'send-proxy')
+  if (values['unique-id'] && values['send-proxy'] === 'v1')
+    throw new UsageError('option "--unique-id" needs "--send-proxy v2"')
   const clientCert = values['client-cert']
   if (clientCert !== undefined && clientCert !== 'none') needs(values, ['client-cert'], 'ca')
   const listeners = values.listen.map((where) => ({
@@ -82,6 +88,7 @@ function listenerOf(values: ProxyValues): Record<string, unknown> {
   return {
     tls: values.tls ? tlsOf(values) : undefined,
     plain: values.plain ? 'allow' : undefined,
+    acceptNetscaler: values['accept-netscaler'],
     acceptProxy: from === undefined ? values['accept-proxy'] || undefined : { from },
     maxConnections: values['max-connections'],
     maxConnectionsPerSecond: values['max-connections-per-second'],
@@ -106,7 +113,8 @@ function upstreamOf(values: ProxyValues): Record<string, unknown> {
     servers: values.to.map((where) => ({ ...addressOf(where, '--to'), maxConnections })),
     balance: values.balance,
     tls: values['to-tls'] ? { caFile: values['to-ca'], serverName: values['to-name'] } : undefined,
-    sendProxy: values['send-proxy'],
+    sendProxy: values['unique-id'] ? { version: 2, uniqueId: true } : values['send-proxy'],
+    socks: values['to-socks'],
     check: isChecked ? { intervalMs, http: path === undefined ? undefined : { path } } : undefined,
     connectTimeoutMs: values['connect-timeout'],
     queueTimeoutMs: values['queue-timeout'],
@@ -136,6 +144,8 @@ const flagOf: Readonly<Record<string, keyof ProxyValues>> = {
     'acceptProxy.from': 'accept-proxy-from',
     rateLimit: 'rate',
     sendProxy: 'send-proxy',
+    acceptNetscaler: 'accept-netscaler',
+    socks: 'to-socks',
   },
   ...{ 'check.http.path': 'check-http', 'check.intervalMs': 'check-interval', handOver: 'hand-over' },
 }

@@ -4,12 +4,13 @@ import type { SessionEnd } from '../proxy/session.js'
 
 /** A session as one line of JSON. */
 export function sessionLine(front: Front, { session, outcome, side, error }: SessionEnd): string {
-  const { from, beganMs, joinedMs, upstream, server, bytes } = session
+  const { from, beganMs, joinedMs, upstream, server, bytes, uniqueId } = session
   const nowMs = session.nowMs()
   return JSON.stringify({
     time: new Date().toISOString(),
     listener: front.name,
     client: from.address === undefined ? undefined : formatEndpoint(from.address, from.port),
+    id: uniqueId === undefined ? undefined : Buffer.from(uniqueId).toString('utf8'),
     ...{ upstream, server, outcome, side },
     connectMs: joinedMs === undefined ? undefined : joinedMs - beganMs,
     durationMs: nowMs - beganMs,

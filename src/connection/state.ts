@@ -77,21 +77,15 @@ export interface Extras {
   marks?: RuleMarks
 }
 
-const extras = new WeakMap<object, Extras>()
-
 /** Its extras; undefined while it has none. */
-export function knownExtras(connection: object): Extras | undefined {
-  return extras.get(connection)
+export function knownExtras(connection: { readonly extras: Extras | undefined }): Extras | undefined {
+  return connection.extras
 }
 
 /** The same, made if there are none. */
-export function extrasOf(connection: object): Extras {
-  let own = extras.get(connection)
-  if (own === undefined) {
-    own = { stash: [], drained: [], finished: [], closed: [] }
-    extras.set(connection, own)
-  }
-  return own
+export function extrasOf(connection: { extras: Extras | undefined }): Extras {
+  connection.extras ??= { stash: [], drained: [], finished: [], closed: [] }
+  return connection.extras
 }
 
 export const noHandlers: ConnectionHandlers<never> = {}

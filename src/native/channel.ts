@@ -66,6 +66,9 @@ export interface NativeListenOptions extends NativeConnectionConfig {
   tls?: NativeTlsConfig
 }
 
+/** What prepareConnect() has read; opaque. */
+export type NativeConnectTemplate = object & { readonly connectTemplate?: never }
+
 export interface NativeConnectOptions extends NativeConnectionConfig {
   host?: string
   port?: number
@@ -97,7 +100,9 @@ export interface NativeChannel {
     state: 'accepting' | 'waiting' | 'backingOff'
   }
   closeListener(key: number): void
-  connect(options: NativeConnectOptions): { slot: number; tag: number } | NativeFailure
+  /** Reads options once, for any number of connections by this channel. */
+  prepareConnect(options: NativeConnectOptions): NativeConnectTemplate | NativeFailure
+  connect(to: NativeConnectTemplate): { slot: number; tag: number } | NativeFailure
   pair(
     options: { bufferBytes: number; endOnDestroy: boolean },
     first: NativeConnectionConfig,
@@ -135,6 +140,8 @@ export interface NativeChannel {
   ): number | NativeFailure
   /** Bytes of the first and of the second; undefined once both are closed. */
   relayNumbers(relay: number): [number, number] | undefined
+  /** The same of many, two numbers for each; -1 once both are closed. */
+  relaysNumbers(relays: Uint32Array): Float64Array
   setOperationBounds(slot: number, tag: number, readBytes: number, writeBytes: number): void
   setTimeouts(slot: number, tag: number, readMs: number, writeMs: number, halfClosedMs: number): void
   setRateLimit(slot: number, tag: number, limit: NativeRateLimit | undefined): void

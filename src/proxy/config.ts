@@ -1,5 +1,6 @@
 import type { EngineName } from '../engines.js'
-import type { AcceptProxyOptions, MonitorOptions } from '../handshake/accept-steps.js'
+import type { AcceptNetscalerOptions, AcceptProxyOptions, MonitorOptions } from '../handshake/accept-steps.js'
+import type { SocksServer } from '../handshake/connect-shorthand.js'
 import type { ProxySendOptions } from '../handshake/proxy-options.js'
 import type { CidrSet } from '../rules/cidr-set.js'
 import type { Rule } from '../rules/rule.js'
@@ -41,7 +42,11 @@ export interface ProxyServerOptions extends Omit<UpstreamServerOptions, 'tls'> {
 export type ProxySendChoice =
   | 'v1'
   | 'v2'
-  | Omit<ProxySendOptions, 'onBehalfOf' | 'source' | 'destination' | 'local' | 'tlvs'>
+  | (Omit<ProxySendOptions, 'onBehalfOf' | 'source' | 'destination' | 'local' | 'tlvs' | 'uniqueId'> & {
+      /** What the session is called: by the header that it came with, or else by a name made for it. Version 2. Default false.
+       *  Source: HP-42. */
+      uniqueId?: boolean
+    })
 
 /** Servers that stand in for each other. Times are milliseconds. */
 export interface ProxyUpstreamOptions
@@ -50,8 +55,11 @@ export interface ProxyUpstreamOptions
   servers: (string | ProxyServerOptions)[]
   /** TLS to all servers that do not say otherwise. */
   tls?: boolean | ProxyClientTlsOptions
-  /** A PROXY header to the server, about the client. Default: none. */
+  /** A PROXY header to the server, about the client; health checks send one that speaks for ourselves. Default: none. */
   sendProxy?: ProxySendChoice
+  /** A SOCKS server through which all servers are connected to and checked: `'127.0.0.1:1080'`,
+   *  `'socks5://user:password@host'`, `'socks4://user@host'`, or options. Default: none. Source: HP-49. */
+  socks?: string | SocksServer
   /** What the same server is kept for, with `balance: 'hash'`: the client's address, or the name it asks for in TLS. Default
    *  `'address'`. */
   hashBy?: 'address' | 'serverName'
@@ -61,8 +69,11 @@ export interface ProxyUpstreamOptions
   serverTimeoutMs?: number
 }
 
-/** A {@link Rule} in which names stand for tables. */
+/** A {@link Rule} in which names stand for tables and for lists of networks. */
 export type ProxyRule = NamedTables<Rule>
+
+/** Options in which the name of a list may stand for networks. */
+export type NamedNetworks<T, K extends keyof T> = Omit<T, K> & { [P in K]?: T[P] | string }
 
 type NamedTables<T> = T extends StickTable
   ? string
@@ -81,8 +92,8 @@ export interface ProxyRoute {
   alpn?: string[]
   /** Whether the client speaks TLS. */
   tls?: boolean
-  /** Addresses and networks of clients; those claimed by a PROXY header, where one was read. */
-  from?: string[]
+  /** Addresses and networks of clients, or the name of a list of them; those claimed by a header, where one was read. */
+  from?: string[] | string
   /** The upstream, by name. */
   to: string
 }
@@ -108,10 +119,13 @@ export interface ProxyListenerOptions {
   /** With `tls`: whether the port serves those too who do not speak TLS. Default `'refuse'`. Source: SV-01. */
   plain?: 'refuse' | 'allow'
   /** A PROXY header is expected of everybody, or of those listed. Default: of nobody; it is never guessed. Source: HP-30. */
-  acceptProxy?: boolean | AcceptProxyOptions
+  acceptProxy?: boolean | NamedNetworks<AcceptProxyOptions, 'from'>
+  /** The client-IP header of a Citrix NetScaler is expected, of everybody or of those listed: its magic number, or options.
+   *  Beside `acceptProxy` only where both have `from`. Default: of nobody. Source: HP-50. */
+  acceptNetscaler?: number | NamedNetworks<AcceptNetscalerOptions, 'from'>
   /** Health checks of balancers in front of us, answered before all else. Source: HP-18, HP-19. */
-  monitor?: MonitorOptions
-  /** Who is let in, held, or counted; tables stand in them by their names. Default: everybody. */
+  monitor?: NamedNetworks<MonitorOptions, 'networks'>
+  /** Who is let in, held, or counted; tables and lists of networks stand in them by their names. Default: everybody. */
   rules?: ProxyRule[]
   /** How long rules of the stage `'content'` wait for content. Default 5 000. Source: HP-56. */
   inspectDelayMs?: number
@@ -140,6 +154,42 @@ export interface ProxyListenerOptions {
 /** `'1 MB'`, bytes, or both per direction as seen by the client's connection: `read` is what clients send. */
 export type ProxyRates = string | number | { read?: string | number; write?: string | number }
 
+/** A list of networks: of its own, from files, or both. */
+export interface ProxyNetworksOptions {
+  /** Addresses and networks. */
+  networks?: string | string[]
+  /** Files with one of them a line; `#` begins a comment. Read again by each reload. */
+  file?: string | string[]
+}
+
+/** A table that rules count in. */
+export interface ProxyTableOptions extends Omit<StickTableOptions, 'exchange'> {
+  /** Exchanges what it counts with the tables of the same name of other machines, through `redis`. Default false. */
+  exchange?: boolean | ProxyExchangeOptions
+}
+
+/** How a table exchanges. */
+export interface ProxyExchangeOptions {
+  /** What it is called there. Default: its name. */
+  name?: string
+  /** How often, 10 to 60 000. Default 200. */
+  everyMs?: number
+  /** How long an exchange may take before the others count as unreachable. Default 1 000. */
+  timeoutMs?: number
+}
+
+/** Where tables meet. */
+export interface ProxyRedisOptions {
+  /** As `redis://127.0.0.1:6379`. */
+  url: string
+  /** What the names of keys begin with. Default `'sluice:table:'`. */
+  keyPrefix?: string
+  /** Least time between two attempts to connect, 1 to 60 000. Default 500. */
+  reconnectMs?: number
+  /** Changes that the log of a table holds at most, 100 to 10 000 000. Default 10 000. */
+  maxChanges?: number
+}
+
 /** A program of the proxy. Every part is checked before anything is bound. Times are milliseconds. */
 export interface ProxyConfig {
   /** The ports. */
@@ -147,7 +197,13 @@ export interface ProxyConfig {
   /** Where connections go, by name. */
   upstreams: Record<string, ProxyUpstreamOptions>
   /** What rules count in, by name. A table whose options stay the same keeps its entries over a reload. */
-  tables?: Record<string, Omit<StickTableOptions, 'exchange'>>
+  tables?: Record<string, ProxyTableOptions>
+  /** The Redis in which tables with `exchange` meet those of other machines: its address, or options. Needs the package
+   *  `redis`. */
+  redis?: string | ProxyRedisOptions
+  /** Lists of networks, by names that rules, routes and listeners may use in place of networks. A reload exchanges what is in
+   *  them, at once for all who look into them. */
+  networks?: Record<string, string | string[] | ProxyNetworksOptions>
   /** How to talk to the kernel. Default `'auto'`, or SLUICE_ENGINE. Cannot be changed by a reload. */
   engine?: Exclude<EngineName, 'sim'>
   /** I/O threads, 0 to 64. Default 0. Cannot be changed by a reload. */

@@ -4,12 +4,14 @@ import type { Listener, ListenerAddress, ListenerStats } from '../listener.js'
 import type { Runtime } from '../runtime.js'
 import { keyOf, type ListenerPlan } from './plan.js'
 import { RecentRate } from './recent-rate.js'
-import { type Session, type SessionEnd, sessionOf, type Upstream } from './session.js'
+import { Session, type SessionEnd, type Upstream } from './session.js'
 
 /** What a front needs of the proxy that it is part of. */
 export interface FrontOwner {
   readonly runtime: Runtime
   readonly upstreams: ReadonlyMap<string, Upstream>
+  /** Whether each session is told of, with its client. */
+  readonly logsSessions: boolean
   sessionEnded(front: Front, end: SessionEnd): void
   handshakeFailed(front: Front, error: SluiceError): void
 }
@@ -115,7 +117,7 @@ export class Front {
 
   private async serve(connection: Connection, plan: ListenerPlan): Promise<void> {
     const { runtime, upstreams } = this.owner
-    const session = sessionOf(connection, () => runtime.nowMs())
+    const session = new Session(connection, runtime, this.owner.logsSessions)
     this.sessions.add(session)
     this.counts.total++
     this.counts.most = Math.max(this.counts.most, this.sessions.size)

@@ -2,15 +2,20 @@
 
 export {
   defineProxy,
+  type NamedNetworks,
   type ProxyClientTlsOptions,
   type ProxyConfig,
+  type ProxyExchangeOptions,
   type ProxyListenerOptions,
+  type ProxyNetworksOptions,
   type ProxyRates,
+  type ProxyRedisOptions,
   type ProxyRoute,
   type ProxyRule,
   type ProxySendChoice,
   type ProxyServerOptions,
   type ProxyStatsOptions,
+  type ProxyTableOptions,
   type ProxyTlsOptions,
   type ProxyUpstreamOptions,
   type TlsFiles,
@@ -21,6 +26,7 @@ export { prometheusText } from './prometheus.js'
 export { type ProxyEvents, ProxyServer } from './proxy-server.js'
 export type {
   ProxyCertificate,
+  ProxyExchangeStats,
   ProxyListenerStats,
   ProxyStats,
   ProxyTableStats,

@@ -1,6 +1,6 @@
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
-import { acceptProxy, monitor, sniff } from '../handshake/accept-steps.js'
+import { acceptNetscaler, acceptProxy, monitor, sniff } from '../handshake/accept-steps.js'
 import type { CustomStep } from '../handshake/custom-step.js'
 import type { HandshakeStep } from '../handshake/handshake-step.js'
 import { type ProxyClient, type ProxySendOptions, parseProxySend, writeProxySend } from '../handshake/proxy-options.js'
@@ -11,16 +11,24 @@ import { rules } from '../rules/rules-step.js'
 import type { StickTable } from '../rules/stick-table.js'
 import { type ClientHello, maxHelloBytes, parseClientHello } from './client-hello.js'
 import type { ProxySendChoice } from './config.js'
+import { type NetworkList, namedSet } from './network-lists.js'
 
 /** What of a listener's options is about the time before the session. */
 export interface OpeningInput {
   readonly tls: unknown
   readonly plain: 'refuse' | 'allow' | undefined
   readonly acceptProxy: unknown
+  readonly acceptNetscaler: unknown
   readonly monitor: unknown
   readonly rules: unknown
   readonly inspectDelayMs: number | undefined
   readonly handshakeTimeoutMs: number | undefined
+}
+
+/** What a configuration names for others of its parts to use. */
+export interface Named {
+  readonly tables: ReadonlyMap<string, StickTable>
+  readonly networks: ReadonlyMap<string, NetworkList>
 }
 
 /** The steps of a listener, and its rules. */
@@ -35,20 +43,20 @@ export interface OpeningPlan {
  * @param peeks whether the name asked for has to be known where TLS does not end here.
  * @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`.
  */
-export function openingPlan(
-  input: OpeningInput,
-  within: string,
-  peeks: boolean,
-  tables: ReadonlyMap<string, StickTable>,
-): OpeningPlan {
+export function openingPlan(input: OpeningInput, within: string, peeks: boolean, named: Named): OpeningPlan {
   const steps: (HandshakeStep | CustomStep)[] = []
-  if (input.monitor !== undefined) steps.push(inside(`${within}.monitor`, () => monitor(input.monitor as object)))
-  const list = rulesOf(input, within, tables)
+  if (input.monitor !== undefined) {
+    const options = withSet(input.monitor, 'networks', `${within}.monitor`, named)
+    steps.push(inside(`${within}.monitor`, () => monitor(options as object)))
+  }
+  const list = rulesOf(input, within, named)
   if (list !== undefined) steps.push(rules(list))
   if (input.acceptProxy !== undefined && input.acceptProxy !== false) {
-    const options = input.acceptProxy === true ? undefined : (input.acceptProxy as object)
-    steps.push(inside(`${within}.acceptProxy`, () => acceptProxy(options)))
+    const options = input.acceptProxy === true ? undefined : input.acceptProxy
+    const resolved = withSet(options, 'from', `${within}.acceptProxy`, named)
+    steps.push(inside(`${within}.acceptProxy`, () => acceptProxy(resolved as object | undefined)))
   }
+  if (input.acceptNetscaler !== undefined) steps.push(netscalerOf(input, within, named))
   if (input.plain === 'allow') steps.push(sniff({ plain: 'allow' }))
   if (peeks) steps.push(peek)
   const { handshakeTimeoutMs } = input
@@ -63,33 +71,55 @@ export function openingPlan(
   return { options: { handshake: steps, ...bound }, rules: list }
 }
 
-function rulesOf(
-  { rules: input, inspectDelayMs }: OpeningInput,
-  within: string,
-  tables: ReadonlyMap<string, StickTable>,
-): RuleList | undefined {
+// Of everybody either this header or that one can be expected, not both.
+function netscalerOf({ acceptNetscaler: input, acceptProxy: other }: OpeningInput, within: string, named: Named) {
+  const option = `${within}.acceptNetscaler`
+  const options = typeof input === 'number' ? { magic: input } : input
+  const isOfSome = (choice: unknown) => {
+    const { from, byRule } = (choice ?? {}) as { from?: unknown; byRule?: unknown }
+    return from !== undefined || byRule === true
+  }
+  const isOther = other !== undefined && other !== false
+  if (isOther && !(isOfSome(options) && isOfSome(other)))
+    throw expected(`absent beside "${within}.acceptProxy", unless both have "from"`, input, option)
+  const resolved = withSet(options, 'from', option, named)
+  return inside(option, () => acceptNetscaler(resolved as { magic: number }))
+}
+
+// Options with the set in place of its name.
+function withSet(options: unknown, key: string, within: string, { networks }: Named): unknown {
+  if (typeof options !== 'object' || options === null) return options
+  const set = namedSet((options as Record<string, unknown>)[key], `${within}.${key}`, networks)
+  return set === undefined ? options : { ...options, [key]: set }
+}
+
+function rulesOf({ rules: input, inspectDelayMs }: OpeningInput, within: string, named: Named): RuleList | undefined {
   if (input === undefined) {
     if (inspectDelayMs === undefined) return undefined
     throw expected('absent without "rules"', inspectDelayMs, `${within}.inspectDelayMs`)
   }
   if (!Array.isArray(input)) throw expected('a list of rules', input, `${within}.rules`)
-  const list = input.map((rule, i) => withTables(rule, tables, `${within}.rules[${i}]`))
+  const list = input.map((rule, i) => withNamed(rule, named, `${within}.rules[${i}]`))
   const options: RuleListOptions = inspectDelayMs === undefined ? {} : { inspectDelayMs }
   return inside(within, () => new RuleList(list, options))
 }
 
-// Tables stand in rules by their names.
-function withTables(value: unknown, tables: ReadonlyMap<string, StickTable>, option: string): never {
+const networkFacts: ReadonlySet<string> = new Set(['source', 'destination', 'peer', 'local'])
+
+// Tables and lists of networks stand in rules by their names.
+function withNamed(value: unknown, named: Named, option: string): never {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value as never
-  if (Array.isArray(value)) return value.map((each, i) => withTables(each, tables, `${option}[${i}]`)) as never
+  if (Array.isArray(value)) return value.map((each, i) => withNamed(each, named, `${option}[${i}]`)) as never
   if (Object.getPrototypeOf(value) !== Object.prototype) return value as never
   const entries = Object.entries(value).map(([name, each]) => {
+    if (networkFacts.has(name) && typeof each === 'string')
+      return [name, namedSet(each, `${option}.${name}`, named.networks) ?? each]
     if ((name !== 'table' && name !== 'in') || typeof each !== 'string') {
-      return [name, withTables(each, tables, `${option}.${name}`)]
+      return [name, withNamed(each, named, `${option}.${name}`)]
     }
-    const table = tables.get(each)
+    const table = named.tables.get(each)
     if (table !== undefined) return [name, table]
-    const known = [...tables.keys()].join(', ')
+    const known = [...named.tables.keys()].join(', ')
     throw expected(
       known === '' ? 'a table of "tables", of which there are none' : `one of ${known}`,
       each,
@@ -135,8 +165,14 @@ const peek: CustomStep = {
   },
 }
 
+/** An address of a client; undefined on Unix sockets, and once the connection is gone. */
+export interface ProxyClientAddress {
+  readonly address: string | undefined
+  readonly port: number | undefined
+}
+
 /** Whom a connection comes from: as a PROXY header says, or else as the system does. */
-export function clientOf(connection: Connection): { address: string | undefined; port: number | undefined } {
+export function clientOf(connection: Connection): ProxyClientAddress {
   const { proxy } = connection
   const claimed = proxy?.replacesAddresses ? proxy.source : undefined
   if (claimed !== undefined) return { address: claimed.address, port: claimed.port }
@@ -163,17 +199,37 @@ export function checkSendProxy(choice: unknown, within: string): void {
     const stray = ['onBehalfOf', 'source', 'destination', 'local', 'tlvs'].find((name) => name in (choice as object))
     if (stray !== undefined)
       throw expected('absent: it is the client', (choice as Record<string, unknown>)[stray], `${within}.${stray}`)
+    const { uniqueId } = choice as { uniqueId?: unknown }
+    if (uniqueId !== undefined && typeof uniqueId !== 'boolean')
+      throw expected('true or false', uniqueId, `${within}.uniqueId`)
   }
-  headerOf(choice as ProxySendChoice, anybody, within)
+  headerOf(choice as ProxySendChoice, anybody, 'x', within)
 }
 
 /** The PROXY header that a server gets about a client. */
-export function prefaceFor(choice: ProxySendChoice | undefined, client: Connection): Uint8Array | undefined {
-  return choice === undefined ? undefined : headerOf(choice, client, '')
+export function prefaceFor(
+  choice: ProxySendChoice | undefined,
+  client: Connection,
+  uniqueId: () => string | Uint8Array,
+): Uint8Array | undefined {
+  return choice === undefined ? undefined : headerOf(choice, client, sendsUniqueId(choice) ? uniqueId() : undefined, '')
 }
 
-function headerOf(choice: ProxySendChoice, client: Connection, within: string): Buffer {
-  const options: ProxySendOptions = typeof choice === 'string' ? { version: choice === 'v1' ? 1 : 2 } : choice
+/** Whether sessions have a name of their own for their servers. */
+export function sendsUniqueId(choice: ProxySendChoice | undefined): boolean {
+  return typeof choice === 'object' && choice.uniqueId === true
+}
+
+function headerOf(
+  choice: ProxySendChoice,
+  client: Connection,
+  uniqueId: string | Uint8Array | undefined,
+  within: string,
+): Buffer {
+  const options: ProxySendOptions =
+    typeof choice === 'string'
+      ? { version: choice === 'v1' ? 1 : 2 }
+      : { ...choice, uniqueId: choice.uniqueId === true ? uniqueId : undefined }
   return writeProxySend(parseProxySend({ ...options, onBehalfOf: client }, within))
 }
 

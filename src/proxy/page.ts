@@ -203,8 +203,8 @@ function render(stats, seconds, before) {
     ['Failed', ({ failures }) => codes(failures), 'left wrap'],
   ])]
   for (const upstream of stats.upstreams) {
-    const { name, balance, queued, maxQueue, waited, retries, failures } = upstream
-    const facts = [balance, number(queued) + (maxQueue ? ' / ' + number(maxQueue) : '') + ' waiting', number(waited) + ' have waited',
+    const { name, balance, queued, maxQueue, waited, retries, failures, socks } = upstream
+    const facts = [balance, socks ? 'through SOCKS at ' + socks : '', number(queued) + (maxQueue ? ' / ' + number(maxQueue) : '') + ' waiting', number(waited) + ' have waited',
       number(retries) + ' retries', Object.keys(failures).length ? codes(failures) : '']
     parts.push(heading('Upstream ' + name, facts.filter(Boolean).join(', ')), table(upstream.servers, [
       ['Server', (each) => each.name, 'left'],
@@ -231,7 +231,12 @@ function render(stats, seconds, before) {
     ['Not tracked', ({ untracked }) => number(untracked)],
     ['Purged', ({ purged }) => number(purged)],
     ['Expired', ({ expired }) => number(expired)],
+    ['Others', ({ exchange }) => !exchange ? '–' : exchange.state === 'exchanging' ? number(exchange.peers) + ' heard of' : state(exchange.state, exchange.state === 'unreachable' ? 'bad' : 'warn')],
     ['Busiest', ({ busiest }) => busiest.map(({ key, tracking }) => key + ' ' + number(tracking)).join(', ') || '–', 'left wrap'],
+  ]))
+  if (stats.networks.length > 0) parts.push(heading('Lists of networks'), table(stats.networks, [
+    ['List', ({ name }) => name, 'left'],
+    ['Networks', ({ networks }) => number(networks)],
   ]))
   const ruled = stats.listeners.filter(({ rules }) => rules.length > 0)
   if (ruled.length > 0) parts.push(heading('Rules'), table(ruled.flatMap(({ name, rules }) => rules.map((rule) => ({ name, ...rule }))), [

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
-import { isDeepStrictEqual } from 'node:util'
 import { SluiceError } from '../errors.js'
+import type { SocksServer } from '../handshake/connect-shorthand.js'
+import { socksTo } from '../handshake/connect-steps.js'
 import type { ListenOptions } from '../listener.js'
 import {
   anything,
@@ -21,16 +22,19 @@ import { type ByteSize, byteSize } from '../rate-limit/byte-size.js'
 import { KeyedRateLimitGroups } from '../rate-limit/keyed-rate-limit-groups.js'
 import { RateLimit } from '../rate-limit/rate-limit.js'
 import { RateLimitGroup } from '../rate-limit/rate-limit-group.js'
+import { type RelayBounds, relayBounds } from '../relay.js'
 import type { RuleList } from '../rules/rule-list.js'
-import { StickTable, type StickTableOptions } from '../rules/stick-table.js'
 import type { RuntimeOptions } from '../runtime-options.js'
 import { socketOptions } from '../socket-options.js'
 import { TlsContext } from '../tls/context.js'
 import { clientTls } from '../tls/setup.js'
 import { poolRulesOf, type UpstreamPoolOptions, type UpstreamServerOptions } from '../upstream/options.js'
-import type { ProxyConfig, ProxySendChoice } from './config.js'
+import type { ProxyConfig, ProxyRule, ProxySendChoice } from './config.js'
+import { type NetworkList, namedSet, networkListsOf } from './network-lists.js'
 import { type Networks, networksParser } from './networks.js'
-import { checkSendProxy, inside, openingPlan } from './openings.js'
+import { checkSendProxy, inside, type Named, openingPlan, sendsUniqueId } from './openings.js'
+import { socksOf } from './socks.js'
+import { type RedisPlan, redisOf, type TablePlan, tablesOf } from './tables.js'
 import { withFiles } from './tls-files.js'
 
 /** Where a socket listens. */
@@ -58,7 +62,9 @@ export interface ListenerPlan {
   /** For all others; undefined refuses them. */
   readonly to: string | undefined
   readonly rules: RuleList | undefined
-  readonly relay: { tunnelTimeoutMs: number; finTimeoutMs: number }
+  /** The rules as they were given. */
+  readonly ruleInputs: readonly ProxyRule[]
+  readonly relay: RelayBounds
   /** All that it was made of: compared to see whether a reload has changed it. */
   readonly source: unknown
 }
@@ -69,14 +75,13 @@ export interface UpstreamPlan {
   readonly pool: UpstreamPoolOptions
   readonly sendProxy: ProxySendChoice | undefined
   readonly hashBy: 'address' | 'serverName'
+  readonly isHashed: boolean
+  /** Whether sessions may fail in ways worth a line when both sides are gone. */
+  readonly failsLate: boolean
+  /** Whether sessions get a name that servers are told. */
+  readonly namesSessions: boolean
   /** What it was made of, without and with its servers. */
   readonly source: { rest: unknown; servers: unknown }
-}
-
-/** A table, and what it was made of. */
-export interface TablePlan {
-  readonly table: StickTable
-  readonly source: unknown
 }
 
 /** A checked {@link ProxyConfig}: nothing in it can be wrong any more, but for what only the system knows. */
@@ -84,6 +89,10 @@ export interface ProxyPlan {
   readonly listeners: readonly ListenerPlan[]
   readonly upstreams: readonly UpstreamPlan[]
   readonly tables: ReadonlyMap<string, TablePlan>
+  /** Where tables that exchange meet. */
+  readonly redis: RedisPlan | undefined
+  /** Lists that rules and listeners name. */
+  readonly networks: ReadonlyMap<string, NetworkList>
   readonly runtime: RuntimeOptions
   readonly stats: Where | undefined
   readonly drainTimeoutMs: number
@@ -99,6 +108,8 @@ const shape = {
   listeners: any(),
   upstreams: any(),
   tables: any(),
+  redis: any(),
+  networks: any(),
   engine: optional(oneOf(['auto', 'io_uring', 'epoll', 'kqueue', 'poll'])),
   threads: integer({ min: 0, max: 64, default: 0 }),
   handshakeThreads: integer({ min: 0, max: 64, default: 0 }),
@@ -121,6 +132,8 @@ export function planOf(config: unknown, folder: string, former?: ProxyPlan): Pro
     listeners,
     upstreams,
     tables: tableOptions,
+    redis: redisOptions,
+    networks: lists,
     stats,
     handOver,
     drainTimeoutMs,
@@ -133,9 +146,11 @@ export function planOf(config: unknown, folder: string, former?: ProxyPlan): Pro
     throw expected('a list of at least one listener', listeners, 'listeners')
   const names = Object.keys(upstreams as ProxyConfig['upstreams'])
   const planned = Object.entries(upstreams).map(([name, each]) => upstreamPlan(name, each, folder))
-  const tables = tablesOf(tableOptions, former)
-  const byName = new Map([...tables].map(([name, { table }]) => [name, table]))
-  const plans = listeners.map((each, i) => listenerPlan(each, `listeners[${i}]`, names, byName, folder))
+  const redis = redisOf(redisOptions)
+  const tables = tablesOf(tableOptions, redis, former?.tables)
+  const networks = networkListsOf(lists, folder, former?.networks)
+  const named = { tables: new Map([...tables].map(([name, { table }]) => [name, table])), networks }
+  const plans = listeners.map((each, i) => listenerPlan(each, `listeners[${i}]`, names, named, folder))
   for (const [i, { key, name }] of plans.entries()) {
     // Port 0 is another one each time.
     const same = plans.findIndex((other) => other.key === key && !key.endsWith(':0'))
@@ -144,23 +159,9 @@ export function planOf(config: unknown, folder: string, former?: ProxyPlan): Pro
     if (called < i && name !== undefined) throw expected('different for each listener', name, `listeners[${i}].name`)
   }
   return {
-    ...{ listeners: plans, upstreams: planned, tables, runtime, drainTimeoutMs, handOver, log },
+    ...{ listeners: plans, upstreams: planned, tables, redis, networks, runtime, drainTimeoutMs, handOver, log },
     stats: stats === undefined ? undefined : whereOf(parse(whereShape, stats, whereRules, 'stats')),
   }
-}
-
-function tablesOf(input: unknown, former: ProxyPlan | undefined): Map<string, TablePlan> {
-  if (input === undefined) return new Map()
-  if (typeof input !== 'object' || input === null || Array.isArray(input))
-    throw expected('an object of tables by name', input, 'tables')
-  return new Map(
-    Object.entries(input).map(([name, source]) => {
-      const known = former?.tables.get(name)
-      if (known !== undefined && isDeepStrictEqual(known.source, source)) return [name, known]
-      const options = source as StickTableOptions
-      return [name, { table: inside(`tables.${name}`, () => new StickTable(options)), source }]
-    }),
-  )
 }
 
 // ---- Listeners
@@ -195,6 +196,7 @@ const listenerShape = {
   tls: any(),
   plain: optional(oneOf(['refuse', 'allow'])),
   acceptProxy: any(),
+  acceptNetscaler: any(),
   monitor: any(),
   rules: any(),
   inspectDelayMs: optional(milliseconds()),
@@ -214,7 +216,7 @@ function listenerPlan(
   input: unknown,
   within: string,
   upstreams: readonly string[],
-  tables: ReadonlyMap<string, StickTable>,
+  named: Named,
   folder: string,
 ): ListenerPlan {
   const options = parse(listenerShape, input, whereRules, within)
@@ -225,7 +227,7 @@ function listenerPlan(
   if (tls === undefined && options.plain !== undefined)
     throw expected(`absent without "${within}.tls"`, options.plain, `${within}.plain`)
   if (options.socket !== undefined) parse(socketOptions, options.socket, [], `${within}.socket`)
-  const routes = routesOf(options.routes, `${within}.routes`, upstreams)
+  const routes = routesOf(options.routes, `${within}.routes`, upstreams, named)
   const to = options.to ?? (upstreams.length === 1 ? upstreams[0] : undefined)
   if (to !== undefined) checkUpstream(to, `${within}.to`, upstreams)
   if (to === undefined && routes.length === 0) {
@@ -235,12 +237,13 @@ function listenerPlan(
   const peeks =
     tls === undefined &&
     routes.some(({ serverNames, alpn, tls: wantsTls }) => serverNames ?? alpn ?? wantsTls !== undefined)
-  const opening = openingPlan(options, within, peeks, tables)
+  const opening = openingPlan(options, within, peeks, named)
   // Where TLS is all there is before the session.
   if (tls !== undefined && opening.options.handshake === undefined)
     tls.handshakeTimeoutMs ??= options.handshakeTimeoutMs
   return {
     ...{ name: options.name, where, key, routes, to, rules: opening.rules },
+    ruleInputs: (options.rules ?? []) as ProxyRule[],
     options: {
       ...(options.socket as object | undefined),
       ...{ backlog, maxConnections, maxConnectionsPerSecond },
@@ -249,7 +252,7 @@ function listenerPlan(
       ...opening.options,
       tls: tls && TlsContext.make('server', tls, `${within}.tls`),
     },
-    relay: { tunnelTimeoutMs, finTimeoutMs },
+    relay: relayBounds({ tunnelTimeoutMs, finTimeoutMs }),
     source: sourceOf(input, tls),
   }
 }
@@ -282,11 +285,11 @@ const routeShape = {
   serverNames: any(),
   alpn: any(),
   tls: optional(boolean()),
-  from: optional(networksParser),
+  from: any(),
   to: string(),
 }
 
-function routesOf(input: unknown, within: string, upstreams: readonly string[]): RoutePlan[] {
+function routesOf(input: unknown, within: string, upstreams: readonly string[], { networks }: Named): RoutePlan[] {
   if (input === undefined) return []
   if (!Array.isArray(input)) throw expected('a list of routes', input, within)
   return input.map((each, i) => {
@@ -294,7 +297,8 @@ function routesOf(input: unknown, within: string, upstreams: readonly string[]):
     const route = parse(routeShape, each, [requiresOneOf('serverNames', 'alpn', 'tls', 'from')], option)
     checkUpstream(route.to, `${option}.to`, upstreams)
     return {
-      ...{ tls: route.tls, from: route.from, to: route.to },
+      ...{ tls: route.tls, to: route.to },
+      from: route.from === undefined ? undefined : networksParser.parse(namedSet(route.from, `${option}.from`, networks) ?? route.from, `${option}.from`), // biome-ignore format: one line
       serverNames: wordsOf(route.serverNames, /^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$/i, 'a name, or *. and a name', `${option}.serverNames`)?.map((name) => name.toLowerCase()), // biome-ignore format: one line
       alpn: wordsOf(route.alpn, /^[\x21-\x7e]{1,255}$/, 'a protocol', `${option}.alpn`),
     }
@@ -323,6 +327,7 @@ const upstreamShape = {
   servers: any(),
   tls: any(),
   sendProxy: any(),
+  socks: any(),
   hashBy: oneOf(['address', 'serverName'], { default: 'address' }),
   connectTimeoutMs: milliseconds({ default: 5000 }),
   serverTimeoutMs: milliseconds({ default: 0 }),
@@ -341,21 +346,54 @@ function upstreamPlan(name: string, input: unknown, folder: string): UpstreamPla
   const all = { ...upstreamShape, ...Object.fromEntries(ofPool.map((option) => [option, any()])) }
   const own = parse(all, input, [], within) as { [K in keyof typeof upstreamShape]: unknown }
   const { connectTimeoutMs, serverTimeoutMs, hashBy, sendProxy } = own
+  const socks = socksOf(own.socks, `${within}.socks`)
   const tls = tlsOf(own.tls, `${within}.tls`, folder)
   if (!Array.isArray(own.servers) || own.servers.length === 0)
     throw expected('a list of at least one server', own.servers, `${within}.servers`)
   const servers = own.servers.map((server, i) => serverOptions(server, tls, `${within}.servers[${i}]`, folder))
-  const connect = { connectTimeoutMs, readTimeoutMs: serverTimeoutMs, writeTimeoutMs: serverTimeoutMs, allowHalfOpen: true } as NonNullable<UpstreamPoolOptions['connect']> // biome-ignore format: one line
-  const pool: UpstreamPoolOptions = { ...passed, servers, connect, reuse: 'never' }
+  const connect = { connectTimeoutMs, readTimeoutMs: serverTimeoutMs, writeTimeoutMs: serverTimeoutMs, allowHalfOpen: true, socks } as NonNullable<UpstreamPoolOptions['connect']> // biome-ignore format: one line
+  checkSendProxy(sendProxy, `${within}.sendProxy`)
+  const pool: UpstreamPoolOptions = { ...passed, check: checkWith(passed.check, sendProxy), servers, connect, reuse: 'never' } // biome-ignore format: one line
   for (const [i, { tls: each, host, port, path }] of poolRulesOf(pool, within).servers.entries()) {
     // Wrong options of TLS are found now, not at the first connection.
     const peer = path === undefined ? { host, port } : { host: 'localhost', port: path }
     if (each !== undefined && each !== false) clientTls(each, peer, `${within}.servers[${i}].tls`)
+    if (socks !== undefined) checkSocks(socks, { host, port, path }, within, `${within}.servers[${i}]`)
   }
-  checkSendProxy(sendProxy, `${within}.sendProxy`)
   return {
     ...{ name, pool, sendProxy: sendProxy as ProxySendChoice | undefined, hashBy: hashBy as UpstreamPlan['hashBy'] },
+    isHashed: passed.balance === 'hash',
+    namesSessions: sendsUniqueId(sendProxy as ProxySendChoice | undefined),
+    failsLate: serverTimeoutMs !== 0 || servers.some((server) => server.tls !== undefined && server.tls !== false),
     source: { rest: { ...input, servers: undefined, tls: undefined }, servers },
+  }
+}
+
+// Servers that expect a header expect it of checks too.
+function checkWith(check: unknown, sendProxy: unknown): UpstreamPoolOptions['check'] {
+  const options = check === true ? {} : check
+  const isOwn = typeof options !== 'object' || options === null || 'sendProxy' in options || 'agent' in options
+  if (sendProxy === undefined || isOwn) return check as UpstreamPoolOptions['check']
+  const version =
+    typeof sendProxy === 'string' ? Number(sendProxy.slice(1)) : (sendProxy as { version?: number }).version
+  return { ...options, sendProxy: (version ?? 2) as 1 | 2 }
+}
+
+// SOCKS of one version or the other cannot ask for everything.
+function checkSocks(
+  socks: SocksServer,
+  { host, port, path }: { host: string; port: number | undefined; path: string | undefined },
+  within: string,
+  server: string,
+): void {
+  if (path !== undefined) throw expected(`a port: a SOCKS server reaches no paths`, path, `${server}.path`)
+  try {
+    socksTo({ version: 5, ...socks }, { host, port: port! })
+  } catch (error) {
+    const isHosts = (error as SluiceError).option === 'host'
+    inside(isHosts ? server : within, () => {
+      throw error
+    })
   }
 }
 

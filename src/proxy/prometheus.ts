@@ -1,4 +1,10 @@
-import type { ProxyListenerStats, ProxyStats, ProxyTableStats, ProxyUpstreamStats } from './stats-types.js'
+import type {
+  ProxyExchangeStats,
+  ProxyListenerStats,
+  ProxyStats,
+  ProxyTableStats,
+  ProxyUpstreamStats,
+} from './stats-types.js'
 
 type Labels = Readonly<Record<string, string>>
 type Sample = readonly [labels: Labels, value: number | undefined]
@@ -54,7 +60,50 @@ export function prometheusText(stats: ProxyStats): string {
     'Connections that found no room.',
     tables(({ untracked }) => untracked),
   )
+  exchangeMetrics(page, stats.tables)
+  page.gauge(
+    'sluice_networks',
+    'Networks in a list.',
+    stats.networks.map(({ name, networks }) => [{ list: name }, networks]),
+  )
   return page.text
+}
+
+function exchangeMetrics(page: Page, tables: readonly ProxyTableStats[]): void {
+  const each = (value: (exchange: ProxyExchangeStats) => number): Sample[] =>
+    tables.flatMap(({ name, exchange }) =>
+      exchange === undefined ? [] : [[{ table: name }, value(exchange)] as const],
+    )
+  page.gauge(
+    'sluice_table_exchange_up',
+    'Whether a table hears of those of other machines.',
+    each(({ state }) => Number(state === 'exchanging')),
+  )
+  page.gauge(
+    'sluice_table_exchange_peers',
+    'Tables of other machines that were heard of.',
+    each(({ peers }) => peers),
+  )
+  page.counter(
+    'sluice_table_exchanges_total',
+    'Exchanges so far.',
+    each(({ exchanges }) => exchanges),
+  )
+  page.counter(
+    'sluice_table_exchange_failures_total',
+    'Exchanges that failed.',
+    each(({ failures }) => failures),
+  )
+  page.counter(
+    'sluice_table_exchange_sent_bytes_total',
+    'Changes told to others.',
+    each(({ sentBytes }) => sentBytes),
+  )
+  page.counter(
+    'sluice_table_exchange_received_bytes_total',
+    'Changes of others.',
+    each(({ receivedBytes }) => receivedBytes),
+  )
 }
 
 function listenerMetrics(page: Page, listeners: readonly ProxyListenerStats[]): void {

@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { SluiceError } from '../errors.js'
 import { HandOver, HandOverOffer } from '../hand-over.js'
 import { Runtime } from '../runtime.js'
 import { UpstreamPool } from '../upstream/pool.js'
+import { Exchanges } from './exchanges.js'
 import { Front, type FrontOwner } from './front.js'
+import { fillNetworkLists } from './network-lists.js'
 import { keyOf, type ListenerPlan, type ProxyPlan, type UpstreamPlan, type Where } from './plan.js'
 import type { SessionEnd, Upstream } from './session.js'
 import { proxyStats, serverKey } from './stats.js'
@@ -25,6 +28,8 @@ export interface ProxyEvents {
 /** How long a successor waits for what its predecessor hands over. */
 const takeTimeoutMs = 5000
 const statsName = 'statistics'
+/** How often a proxy that drains looks for handshakes under way. */
+const lookMs = 10
 
 /** A proxy at work: listeners, upstreams and what joins them. */
 export class ProxyServer implements FrontOwner, AsyncDisposable {
@@ -40,6 +45,7 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
   private fronts: Front[] = []
   private readonly retired = new Set<Front>()
   private readonly closingPools = new Set<Promise<void>>()
+  private readonly exchanges = new Exchanges()
   private stats_: StatsServer | undefined
   private offer: HandOverOffer | undefined
   private state: 'running' | 'draining' | 'ended' = 'running'
@@ -80,6 +86,7 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
   private async open(inherited: HandOver | undefined): Promise<void> {
     const { plan } = this
     for (const each of plan.upstreams) this.upstreams.set(each.name, this.startUpstream(each))
+    this.exchanges.put(plan)
     for (const each of plan.listeners) {
       const front = new Front(each, this)
       await front.open(inherited?.claim(each.key))
@@ -132,6 +139,11 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
   /** Where statistics are served. */
   get statsAddress() {
     return this.stats_?.listener.address
+  }
+
+  /** @internal */
+  get logsSessions(): boolean {
+    return this.plan.log === 'sessions'
   }
 
   /** Whether it takes new connections. */
@@ -202,6 +214,8 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
       for (const front of fresh) front.stop(false)
       throw error
     }
+    fillNetworkLists(plan.networks, this.plan.networks)
+    this.exchanges.put(plan)
     const oldPools = this.exchangeUpstreams(plan)
     const former = this.fronts
     const next: Front[] = []
@@ -291,6 +305,7 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
 
   /** Ends everything now. */
   async destroy(): Promise<void> {
+    this.exchanges.cut()
     void this.finish(0, false)
     for (const front of [...this.fronts, ...this.retired]) for (const session of front.sessions) session.destroy()
     await this.end()
@@ -331,16 +346,32 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
         for (const session of front.sessions) session.destroy(error)
     }
     const timer = timeoutMs > 0 ? setTimeout(cut, timeoutMs) : undefined
-    if (this.sessionCount > 0) await new Promise<void>((resolve) => this.emptied.push(resolve))
+    await this.emptyBefore(() => isCut)
     clearTimeout(timer)
     await this.end()
     return !isCut
+  }
+
+  // Sessions tell when they end. Who is still on its way to one is only counted.
+  private async emptyBefore(isOver: () => boolean): Promise<void> {
+    for (let quiet = 0; quiet < 2; ) {
+      if (this.sessionCount > 0) await new Promise<void>((resolve) => this.emptied.push(resolve))
+      if (isOver() || this.isEnded) return
+      if (this.sessionCount > 0 || this.runtime.unannouncedCount > 0) quiet = 0
+      else quiet++
+      if (quiet < 2) await sleep(lookMs)
+    }
+  }
+
+  private get isEnded(): boolean {
+    return this.state === 'ended'
   }
 
   private async end(): Promise<void> {
     if (this.state === 'ended') return
     this.state = 'ended'
     this.stats_?.close()
+    await this.exchanges.close()
     await Promise.all([...this.upstreams.values()].map(({ pool }) => pool.destroy()))
     await this.runtime.destroy()
     this.tellOver(true)

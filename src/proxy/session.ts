@@ -1,10 +1,12 @@
+import { randomUUID } from 'node:crypto'
 import { watchBy } from '../connection/reading.js'
 import type { Connection } from '../connection.js'
 import { asSluiceError, SluiceError } from '../errors.js'
-import { type Relay, type RelayError, relay } from '../relay.js'
-import type { AcquireOptions } from '../upstream/options.js'
+import { type Relay, type RelayError, relayBy } from '../relay.js'
+import { Stop } from '../stop.js'
+import type { AcquireRules } from '../upstream/options.js'
 import type { UpstreamPool } from '../upstream/pool.js'
-import { clientOf, facesOf, prefaceFor } from './openings.js'
+import { clientOf, facesOf, type ProxyClientAddress, prefaceFor } from './openings.js'
 import type { ListenerPlan, RoutePlan, UpstreamPlan } from './plan.js'
 
 /** An upstream at work. */
@@ -30,18 +32,37 @@ export class Session {
   upstream: string | undefined
   /** The server's name, once there is a connection to it. */
   server: string | undefined
+  /** What it is called: by the header that it came with, or by us where servers are told. */
+  uniqueId: string | Uint8Array | undefined
   /** When the connection to the server was there. */
   joinedMs: number | undefined
   private joined: Relay | undefined
-  private readonly controller = new AbortController()
+  private readonly stop = new Stop()
+  private knownFrom: ProxyClientAddress | undefined
   private known: readonly [number, number] = [0, 0]
 
   constructor(
     readonly client: Connection,
-    readonly from: { address: string | undefined; port: number | undefined },
-    readonly nowMs: () => number,
+    private readonly clock: { nowMs(): number },
+    /** Its address is wanted when it is over, and nobody can be asked then. */
+    private readonly isLogged: boolean,
   ) {
-    this.beganMs = nowMs()
+    this.beganMs = clock.nowMs()
+  }
+
+  nowMs(): number {
+    return this.clock.nowMs()
+  }
+
+  /** Whom it comes from; asked for while the client is there, and remembered. */
+  get from(): ProxyClientAddress {
+    this.knownFrom ??= clientOf(this.client)
+    return this.knownFrom
+  }
+
+  /** What joins both sides, while it does. */
+  get relay(): Relay | undefined {
+    return this.joined
   }
 
   /** Bytes from the client, and to it. */
@@ -53,26 +74,29 @@ export class Session {
   async run(plan: ListenerPlan, upstreams: ReadonlyMap<string, Upstream>): Promise<SessionEnd> {
     const { client } = this
     watchBy(client, quiet)
-    client.whenClosed((error) => this.controller.abort(error))
-    const upstream = upstreamOf(plan, upstreams, client, this.from.address)
+    client.whenClosed((error) => this.stop.abort(error))
+    const upstream = upstreamOf(plan, upstreams, this)
     if (upstream === undefined) {
       client.reset()
       return this.end('refused', 'proxy', undefined)
     }
     this.upstream = upstream.plan.name
+    if (this.isLogged || upstream.plan.failsLate) void this.from
+    if (this.isLogged || upstream.plan.namesSessions) this.uniqueId = client.proxy?.uniqueId
+    if (upstream.plan.namesSessions) this.uniqueId ??= randomUUID()
     try {
-      const lease = await upstream.pool.acquire(this.wish(upstream))
+      const lease = await upstream.pool.acquireBy(this.wish(upstream))
       this.server = lease.server
       this.joinedMs = this.nowMs()
       try {
-        this.joined = relay(client, lease.connection, plan.relay)
+        this.joined = relayBy(client, lease.connection, plan.relay)
       } catch (error) {
         lease.connection.destroy()
         throw error
       }
     } catch (thrown) {
       const error = asSluiceError(thrown, 'SYSTEM')
-      const isClients = this.controller.signal.aborted
+      const isClients = this.stop.aborted
       // Nothing was served: RST tells that better than an end that looks complete.
       client.reset()
       return this.end(error.code, isClients ? 'client' : 'server', error)
@@ -94,13 +118,18 @@ export class Session {
     else this.client.destroy(error)
   }
 
-  private wish({ plan }: Upstream): AcquireOptions {
+  private wish({ plan }: Upstream): AcquireRules {
     const { client } = this
-    const key = plan.hashBy === 'serverName' ? facesOf(client).serverName : this.from.address
     return {
-      ...{ key: key || undefined, beside: client, signal: this.controller.signal },
-      preface: prefaceFor(plan.sendProxy, client),
+      key: plan.isHashed ? this.hashKey(plan) : undefined,
+      ...{ server: undefined, handlers: undefined, serverName: undefined, localAddress: undefined },
+      ...{ first: true, private: true, beside: client, signal: this.stop },
+      preface: prefaceFor(plan.sendProxy, client, () => this.uniqueId!),
     }
+  }
+
+  private hashKey({ hashBy }: UpstreamPlan): string | undefined {
+    return (hashBy === 'serverName' ? facesOf(this.client).serverName : this.from.address) || undefined
   }
 
   private end(outcome: string, side: SessionEnd['side'], error: SluiceError | undefined): SessionEnd {
@@ -110,26 +139,22 @@ export class Session {
   }
 }
 
-/** Whom a listener takes in. */
-export function sessionOf(client: Connection, nowMs: () => number): Session {
-  return new Session(client, clientOf(client), nowMs)
-}
-
 function upstreamOf(
   plan: ListenerPlan,
   upstreams: ReadonlyMap<string, Upstream>,
-  client: Connection,
-  address: string | undefined,
+  session: Session,
 ): Upstream | undefined {
-  const to =
-    plan.routes.length === 0 ? plan.to : (plan.routes.find((route) => fits(route, client, address))?.to ?? plan.to)
+  const to = plan.routes.length === 0 ? plan.to : (plan.routes.find((route) => fits(route, session))?.to ?? plan.to)
   return to === undefined ? undefined : upstreams.get(to)
 }
 
-function fits(route: RoutePlan, client: Connection, address: string | undefined): boolean {
-  const { serverName, alpn, tls } = facesOf(client)
+function fits(route: RoutePlan, session: Session): boolean {
+  const { serverName, alpn, tls } = facesOf(session.client)
   if (route.tls !== undefined && route.tls !== tls) return false
-  if (route.from !== undefined && (address === undefined || !route.from.has(address))) return false
+  if (route.from !== undefined) {
+    const { address } = session.from
+    if (address === undefined || !route.from.has(address)) return false
+  }
   if (route.alpn !== undefined && !alpn.some((name) => route.alpn!.includes(name))) return false
   return route.serverNames === undefined || route.serverNames.some((pattern) => matches(pattern, serverName))
 }

@@ -4,6 +4,12 @@ import { statsPage } from './page.js'
 import type { Where } from './plan.js'
 import { prometheusText, prometheusType } from './prometheus.js'
 import type { ProxyServer } from './proxy-server.js'
+import type { ProxyStats } from './stats-types.js'
+
+/** Gathering what takes longer than this is not repeated before twenty times as long has passed, however many ask: statistics
+ *  cost a twentieth of the processor at most. */
+const cheapMs = 5
+const restFactor = 20
 
 /** Serves the statistics of a proxy: `/` a page, `/stats.json`, `/metrics` for Prometheus, `/health`. */
 export class StatsServer {
@@ -14,8 +20,9 @@ export class StatsServer {
 
   /** @param fd a socket that listens there already. @throws {SluiceError} of `listen()`. */
   static async open(proxy: ProxyServer, where: Where, fd?: number): Promise<StatsServer> {
+    const told = recently(() => proxy.stats())
     const server = createServer({ requestTimeout: 10_000, keepAliveTimeout: 15_000 }, (request, response) =>
-      answer(proxy, request, response),
+      answer(proxy, told, request, response),
     )
     const options = { allowHalfOpen: true, readTimeoutMs: 60_000 }
     const listener = await proxy.runtime.listen(fd === undefined ? { ...options, ...where } : { ...options, fd }, {
@@ -43,7 +50,19 @@ const policy =
   "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 const common = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' }
 
-function answer(proxy: ProxyServer, request: IncomingMessage, response: ServerResponse): void {
+function recently<T>(ask: () => T): () => T {
+  let known: { value: T; untilMs: number } | undefined
+  return () => {
+    const beganMs = performance.now()
+    if (known !== undefined && beganMs < known.untilMs) return known.value
+    const value = ask()
+    const tookMs = performance.now() - beganMs
+    known = { value, untilMs: tookMs > cheapMs ? beganMs + restFactor * tookMs : 0 }
+    return value
+  }
+}
+
+function answer(proxy: ProxyServer, told: () => ProxyStats, request: IncomingMessage, response: ServerResponse): void {
   const send = (status: number, type: string, body: string, more: Record<string, string> = {}) => {
     response.writeHead(status, {
       ...{ ...common, ...more, 'content-type': type, 'content-length': Buffer.byteLength(body) },
@@ -59,10 +78,10 @@ function answer(proxy: ProxyServer, request: IncomingMessage, response: ServerRe
       send(200, 'text/html; charset=utf-8', statsPage, { 'content-security-policy': policy, 'x-frame-options': 'DENY' })
       return
     case '/stats.json':
-      send(200, 'application/json', `${JSON.stringify(proxy.stats())}\n`)
+      send(200, 'application/json', `${JSON.stringify(told())}\n`)
       return
     case '/metrics':
-      send(200, prometheusType, prometheusText(proxy.stats()))
+      send(200, prometheusType, prometheusText(told()))
       return
     case '/health':
       if (proxy.isRunning) send(200, 'text/plain; charset=utf-8', 'running\n')

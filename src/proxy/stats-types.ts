@@ -22,6 +22,8 @@ export interface ProxyStats {
   listeners: ProxyListenerStats[]
   upstreams: ProxyUpstreamStats[]
   tables: ProxyTableStats[]
+  /** Lists that rules, routes and listeners name. */
+  networks: { name: string; networks: number }[]
 }
 
 /** A port. */
@@ -63,8 +65,24 @@ export interface ProxyTableStats {
   untracked: number
   purged: number
   expired: number
+  /** How it exchanges with those of other machines; undefined where it does not. */
+  exchange: ProxyExchangeStats | undefined
   /** Keys that most connections are counted in now, ten at most, of the first thousand entries. */
   busiest: { key: string; tracking: number }[]
+}
+
+/** How a table exchanges, see `TableExchangeStats`. */
+export interface ProxyExchangeStats {
+  name: string
+  state: 'starting' | 'exchanging' | 'unreachable' | 'closed'
+  exchanges: number
+  failures: number
+  sentBytes: number
+  receivedBytes: number
+  refused: number
+  peers: number
+  /** Why the others are unreachable. */
+  error: string | undefined
 }
 
 /** A certificate that a port shows. */
@@ -84,5 +102,7 @@ export interface ProxyUpstreamStats extends Omit<UpstreamPoolStats, 'servers'> {
   name: string
   balance: string
   maxQueue: number | undefined
+  /** The SOCKS server between, as `127.0.0.1:1080`. */
+  socks: string | undefined
   servers: (UpstreamServerStats & { bytesIn: number; bytesOut: number })[]
 }

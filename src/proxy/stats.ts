@@ -1,15 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatEndpoint } from '../errors.js'
+import { Relay } from '../relay.js'
 import { CidrSet } from '../rules/cidr-set.js'
-import type { Rule } from '../rules/rule.js'
 import { StickTable } from '../rules/stick-table.js'
 import { parseCertificate } from '../tls/certificate.js'
 import type { TlsContext } from '../tls/context.js'
 import type { PemOrDer } from '../tls/parsers.js'
 import { descriptorLimit } from '../upstream/descriptors.js'
+import type { ProxyRule } from './config.js'
 import type { Front } from './front.js'
-import type { ListenerPlan } from './plan.js'
+import type { ListenerPlan, UpstreamPlan } from './plan.js'
 import type { ProxyServer } from './proxy-server.js'
 import type {
   ProxyCertificate,
@@ -18,10 +19,11 @@ import type {
   ProxyTableStats,
   ProxyUpstreamStats,
 } from './stats-types.js'
+import type { TablePlan } from './tables.js'
 
 const { version } = JSON.parse(readFileSync(join(__dirname, '../../package.json'), 'utf8')) as { version: string }
 
-/** How a proxy stands. Asks each session for its bytes: some milliseconds with ten thousand of them. */
+/** How a proxy stands, with the bytes of each session; loops are asked once, however many there are. */
 export function proxyStats(proxy: ProxyServer): ProxyStats {
   const { runtime, plan, counts, startedAt } = proxy
   const cpu = process.cpuUsage()
@@ -48,13 +50,15 @@ export function proxyStats(proxy: ProxyServer): ProxyStats {
       ...proxy.listeners.map((front) => listenerStats(front, proxy, false, live)),
       ...proxy.leaving.map((front) => listenerStats(front, proxy, true, live)),
     ],
-    tables: [...plan.tables].map(([name, { table }]) => tableStats(name, table)),
+    tables: [...plan.tables].map(([name, each]) => tableStats(name, each)),
+    networks: [...plan.networks].map(([name, { set }]) => ({ name, networks: set.size })),
     upstreams: [...proxy.upstreams.values()].map(({ plan: each, pool }): ProxyUpstreamStats => {
       const { servers, ...totals } = pool.stats()
       return {
         name: each.name,
         balance: each.pool.balance ?? 'roundRobin',
         maxQueue: each.pool.maxQueue || undefined,
+        socks: socksText(each),
         ...totals,
         servers: servers.map((server) => {
           const known = proxy.serverBytes.get(serverKey(each.name, server.name)) ?? [0, 0]
@@ -78,12 +82,15 @@ interface LiveBytes {
 
 function liveBytes(proxy: ProxyServer): LiveBytes {
   const live: LiveBytes = { fronts: new Map(), servers: new Map() }
-  for (const front of [...proxy.listeners, ...proxy.leaving]) {
+  const fronts = [...proxy.listeners, ...proxy.leaving]
+  const bytes = Relay.bytesOf(fronts.flatMap(({ sessions }) => [...sessions].flatMap(({ relay }) => relay ?? [])))
+  for (const front of fronts) {
     const sum: [number, number] = [0, 0]
     live.fronts.set(front, sum)
     for (const session of front.sessions) {
-      if (session.upstream === undefined || session.server === undefined) continue
-      const [bytesIn, bytesOut] = session.bytes
+      const { relay } = session
+      if (session.upstream === undefined || session.server === undefined || relay === undefined) continue
+      const [bytesIn, bytesOut] = bytes.get(relay)!
       const key = serverKey(session.upstream, session.server)
       const server = live.servers.get(key) ?? [0, 0]
       live.servers.set(key, [server[0] + bytesIn, server[1] + bytesOut])
@@ -134,13 +141,20 @@ function listenerStats(front: Front, proxy: ProxyServer, isGone: boolean, live: 
   }
 }
 
-function rulesOf({ rules }: ListenerPlan): { text: string; hits: number }[] {
-  if (rules === undefined) return []
-  const { hits } = rules
-  return rules.rules.map((rule, i) => ({ text: ruleText(rule), hits: hits[i] ?? 0 }))
+// A SOCKS server without who we are there.
+function socksText({ pool: { connect } }: UpstreamPlan): string | undefined {
+  const socks = connect?.socks
+  return socks && formatEndpoint(socks.host ?? 'localhost', socks.port ?? 1080)
 }
 
-function ruleText({ action, stage, when, ...rest }: Rule): string {
+function rulesOf({ rules, ruleInputs }: ListenerPlan): { text: string; hits: number }[] {
+  if (rules === undefined) return []
+  const { hits } = rules
+  return ruleInputs.map((rule, i) => ({ text: ruleText(rule), hits: hits[i] ?? 0 }))
+}
+
+// As it stands in the configuration, with the names of tables and lists.
+function ruleText({ action, stage, when, ...rest }: ProxyRule): string {
   const shown = (value: unknown) =>
     JSON.stringify(value, (_, each) => {
       if (each instanceof StickTable) return 'a table'
@@ -153,8 +167,8 @@ function ruleText({ action, stage, when, ...rest }: Rule): string {
 const looked = 1000
 const shownKeys = 10
 
-function tableStats(name: string, table: StickTable): ProxyTableStats {
-  const { entries, size, inUse, tracked, untracked, purged, expired } = table.stats()
+function tableStats(name: string, { table, exchange: plan }: TablePlan): ProxyTableStats {
+  const { entries, size, inUse, tracked, untracked, purged, expired, exchange } = table.stats()
   const found: { key: string; tracking: number }[] = []
   let count = 0
   for (const { key, tracking } of table) {
@@ -162,7 +176,10 @@ function tableStats(name: string, table: StickTable): ProxyTableStats {
     if (++count === looked) break
   }
   const busiest = found.sort((a, b) => b.tracking - a.tracking).slice(0, shownKeys)
-  return { name, ...{ entries, size, inUse, tracked, untracked, purged, expired, busiest } }
+  return {
+    ...{ name, entries, size, inUse, tracked, untracked, purged, expired, busiest },
+    exchange: exchange && { ...exchange, name: plan!.name, error: exchange.error?.message },
+  }
 }
 
 // Reading a certificate takes a while, and it does not change within its context.

@@ -173,8 +173,9 @@ export class StickTable implements Iterable<TableEntry>, Disposable {
   /** @internal */ readonly handle: NativeStickTable
   /** @internal What it counts, in the order of native rows. */ readonly columns: readonly NativeColumn[]
   /** @internal */ readonly keyType: NativeTableConfig['keyType'] | undefined
-  private readonly exchange: TableExchange | undefined
+  private exchange: TableExchange | undefined
   private readonly maxSize: number
+  private readonly keepMs: number
   private clock: RateClock | undefined
   private clockKept = false
 
@@ -185,15 +186,24 @@ export class StickTable implements Iterable<TableEntry>, Disposable {
     this.columns = native.stickTables.columns(this.handle)
     this.keyType = key.keyType
     this.maxSize = size
-    if (exchange !== undefined) {
-      native.stickTables.startExchange(this.handle)
-      const table = {
-        take: (maxBytes: number) => native.stickTables.takeChanges(this.handle, maxBytes),
-        apply: (changes: Uint8Array, ageMs: number) =>
-          native.stickTables.applyChanges(this.handle, changes, ageMs, this.nowMs()) >= 0,
-      }
-      this.exchange = new TableExchange(exchange, table, expireMs || Infinity)
+    this.keepMs = expireMs || Infinity
+    if (exchange !== undefined) this.exchangeBy(exchange)
+  }
+
+  /** @internal Begins to exchange, with options that have been checked. */
+  exchangeBy(options: Required<TableExchangeOptions>): void {
+    native.stickTables.startExchange(this.handle)
+    const table = {
+      take: (maxBytes: number) => native.stickTables.takeChanges(this.handle, maxBytes),
+      apply: (changes: Uint8Array, ageMs: number) =>
+        native.stickTables.applyChanges(this.handle, changes, ageMs, this.nowMs()) >= 0,
     }
+    this.exchange = new TableExchange(options, table, this.keepMs)
+  }
+
+  /** @internal Exchanges now; resolves when that has succeeded or failed. */
+  async flushExchange(): Promise<void> {
+    await this.exchange?.flush()
   }
 
   /**
@@ -207,7 +217,15 @@ export class StickTable implements Iterable<TableEntry>, Disposable {
     const columns = native.stickTables.columns(handle)
     const { size: maxSize, keyType } = native.stickTables.facts(handle)
     const table: StickTable = Object.create(StickTable.prototype)
-    return Object.assign(table, { handle, columns, keyType, maxSize, exchange: undefined, clock: undefined })
+    return Object.assign(table, {
+      handle,
+      columns,
+      keyType,
+      maxSize,
+      keepMs: Infinity,
+      exchange: undefined,
+      clock: undefined,
+    })
   }
 
   /** A number for {@link StickTable.from} in other threads of this process, valid while somebody has the table. */

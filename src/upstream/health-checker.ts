@@ -1,6 +1,4 @@
-import type { Runtime } from '../runtime.js'
-import type { PoolClock } from './clock.js'
-import { probe } from './health-probe.js'
+import { type CheckEnvironment, probe } from './health-probe.js'
 import type { UpstreamServer } from './server.js'
 
 /** Checks servers again and again, and turns them up and down by what it finds. */
@@ -8,7 +6,7 @@ export class HealthChecker {
   private readonly timers = new Map<UpstreamServer, () => void>()
   private stopped = false
 
-  constructor(private readonly environment: { runtime: Runtime; clock: PoolClock }) {}
+  constructor(private readonly environment: CheckEnvironment) {}
 
   /** Begins with a check at once, unless one is due or under way. */
   start(server: UpstreamServer): void {

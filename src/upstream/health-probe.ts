@@ -1,5 +1,6 @@
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
+import type { SocksServer } from '../handshake/connect-shorthand.js'
 import type { Runtime } from '../runtime.js'
 import type { PoolClock } from './clock.js'
 import type { AgentVerdict, CheckRules, ServerRules } from './options.js'
@@ -7,6 +8,13 @@ import { adminState, weightOption } from './options.js'
 
 /** What is looked at of an answer. */
 const answerLimitBytes = 65_536
+
+/** Where checks are made, and through which SOCKS server. */
+export interface CheckEnvironment {
+  readonly runtime: Runtime
+  readonly clock: PoolClock
+  readonly socks: SocksServer | undefined
+}
 
 /**
  * Checks a server once. Resolves when it is well; rejects with what is wrong.
@@ -16,15 +24,14 @@ const answerLimitBytes = 65_536
 export async function probe(
   server: ServerRules,
   check: CheckRules,
-  environment: { runtime: Runtime; clock: PoolClock },
+  environment: CheckEnvironment,
 ): Promise<AgentVerdict> {
   const controller = new AbortController()
   const late = new SluiceError('UPSTREAM_CHECK_FAILED', { detail: `no answer within ${check.timeoutMs} ms` })
   const cancel = environment.clock.inBackground(check.timeoutMs, () => controller.abort(late))
   const { signal } = controller
   const timeOut = new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(late)))
-  const asked =
-    check.agent === undefined ? ask(server, check, environment.runtime, signal) : askAgent(server, check, signal)
+  const asked = check.agent === undefined ? ask(server, check, environment, signal) : askAgent(server, check, signal)
   try {
     // An agent may take no notice of its signal.
     return await Promise.race([asked, timeOut])
@@ -50,7 +57,7 @@ async function askAgent(server: ServerRules, check: CheckRules, signal: AbortSig
 async function ask(
   server: ServerRules,
   check: CheckRules,
-  runtime: Runtime,
+  { runtime, socks }: CheckEnvironment,
   signal: AbortSignal,
 ): Promise<AgentVerdict> {
   const tls = check.tls ?? server.tls
@@ -58,7 +65,9 @@ async function ask(
   const to = where ?? { host: server.host, port: check.port ?? server.port! }
   const request = requestOf(server, check)
   const answer = new Answer(request.isEnough)
-  const connection = await runtime.connect({ ...to, tls: tls === false ? undefined : tls, signal }, answer.handlers)
+  const header = check.sendProxy === undefined ? undefined : { version: check.sendProxy, local: true }
+  const how = { socks: where === undefined ? socks : undefined, sendProxy: header, signal }
+  const connection = await runtime.connect({ ...to, ...how, tls: tls === false ? undefined : tls }, answer.handlers)
   connection.unref()
   const abort = () => connection.destroy()
   signal.addEventListener('abort', abort)

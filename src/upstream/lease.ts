@@ -18,6 +18,8 @@ export interface LeaseOwner {
 /** A connection of a pool, for as long as it is needed; comes from `UpstreamPool.acquire()`. */
 export class UpstreamLease implements Disposable {
   private over = false
+  /** @internal What its pool knows of it. */
+  deal: unknown
 
   /** @internal */
   constructor(

@@ -1,26 +1,25 @@
 import { connectOptions } from '../connect-options.js'
+import { ConnectPlan } from '../connect-plan.js'
 import type { Connection } from '../connection.js'
 import { abortError } from '../errors.js'
 import { expected, parse } from '../options.js'
 import type { Runtime } from '../runtime.js'
+import type { StopSignal } from '../stop.js'
 import type { AcquireRules, ServerRules, UpstreamConnectOptions } from './options.js'
+import type { UpstreamServer } from './server.js'
 
 /** Makes a connection to a server: preface sent, TLS done. What comes waits until somebody reads it. */
 export async function openConnection(
   runtime: Runtime,
   connect: UpstreamConnectOptions,
-  server: ServerRules,
+  server: UpstreamServer,
   request: AcquireRules,
-  signal: AbortSignal,
+  signal: StopSignal,
 ): Promise<Connection> {
-  const { host, port, path } = server
-  const { preface, localAddress, beside } = request
-  const where = path === undefined ? { host, port } : { path }
-  const options = { ...connect, ...where, signal }
-  if (localAddress !== undefined) options.localAddress = localAddress
-  const tls = tlsOf(server, request)
-  if (preface === undefined) return runtime.connectBeside(beside, { ...options, tls })
-  const connection = await runtime.connectBeside(beside, options)
+  const { preface, beside } = request
+  const tls = tlsOf(server.rules, request)
+  const connection = await runtime.connectBy(planFor(connect, server, request, tls), { beside, signal })
+  if (preface === undefined) return connection
   try {
     connection.write(preface)
     if (tls !== undefined) await secured(connection, connection.startTls(tls === true ? {} : (tls as object)), signal)
@@ -29,6 +28,26 @@ export async function openConnection(
     connection.destroy()
     throw error
   }
+}
+
+// The same for all requests that bring nothing of their own. TLS waits for the preface.
+function planFor(
+  connect: UpstreamConnectOptions,
+  server: UpstreamServer,
+  { preface, localAddress, serverName }: AcquireRules,
+  tls: ServerRules['tls'],
+): ConnectPlan {
+  const { plans, rules } = server
+  const isOwn = localAddress !== undefined || (serverName !== undefined && tls !== undefined && preface === undefined)
+  const known = preface === undefined ? plans.whole : plans.plain
+  if (known !== undefined && !isOwn) return known
+  const { host, port, path } = rules
+  const where = path === undefined ? { host, port } : { path }
+  const options = { ...connect, ...where, ...(preface === undefined && { tls }) }
+  if (isOwn) return new ConnectPlan(localAddress === undefined ? options : { ...options, localAddress })
+  const plan = new ConnectPlan(options)
+  plans[preface === undefined ? 'whole' : 'plain'] = plan
+  return plan
 }
 
 function tlsOf({ tls }: ServerRules, { serverName }: AcquireRules): ServerRules['tls'] {
@@ -40,7 +59,7 @@ function tlsOf({ tls }: ServerRules, { serverName }: AcquireRules): ServerRules[
 }
 
 // Ends the connection when its handshake is not wanted any more.
-async function secured(connection: Connection, handshake: Promise<void>, signal: AbortSignal): Promise<void> {
+async function secured(connection: Connection, handshake: Promise<void>, signal: StopSignal): Promise<void> {
   const abort = () => connection.destroy(abortError(signal, { phase: 'handshake' }))
   signal.addEventListener('abort', abort)
   try {

@@ -27,6 +27,7 @@ import {
   withDefault,
 } from '../options.js'
 import { Runtime } from '../runtime.js'
+import type { StopSignal } from '../stop.js'
 import type { TlsContext } from '../tls/context.js'
 import type { TlsClientOptions } from '../tls/options.js'
 import type { AcquisitionStep } from './acquisition.js'
@@ -68,6 +69,9 @@ export interface HealthCheckOptions {
   startUp?: boolean
   /** Another port than that of connections. */
   port?: number
+  /** Begins with a PROXY header that speaks for ourselves: LOCAL of version 2, or UNKNOWN of version 1. Default: none.
+   *  Source: HP-45. */
+  sendProxy?: 1 | 2
   /** TLS for checks; false for none. Default: as connections have it. */
   tls?: boolean | TlsClientOptions | TlsContext
   /** Sent once connected. */
@@ -261,6 +265,7 @@ const checkShape = {
   fall: integer({ min: 1, max: 1000, default: 3 }),
   startUp: boolean({ default: true }),
   port: port(),
+  sendProxy: optional(oneOf([1, 2])),
   tls: tls(),
   send: optional(either(string(), instanceOf(Uint8Array))),
   expect: optional(either(either(string(), instanceOf(Uint8Array)), instanceOf(RegExp))),
@@ -271,7 +276,10 @@ const checkShape = {
   agent: optional(fn<NonNullable<HealthCheckOptions['agent']>>()),
 } satisfies Shape<HealthCheckOptions>
 
-const checkRules = [excludes('http', ['send', 'expect', 'agent']), excludes('agent', ['send', 'expect', 'tls', 'port'])]
+const checkRules = [
+  excludes('http', ['send', 'expect', 'agent']),
+  excludes('agent', ['send', 'expect', 'tls', 'port', 'sendProxy']),
+]
 
 /** A checked {@link HealthCheckOptions}, every default in it. */
 export interface CheckRules
@@ -416,7 +424,10 @@ export const acquireShape = {
 } satisfies Shape<AcquireOptions>
 
 /** A checked {@link AcquireOptions}. */
-export type AcquireRules = Parsed<typeof acquireShape>
+export type AcquireRules = Omit<Parsed<typeof acquireShape>, 'signal' | 'preface'> & {
+  signal: StopSignal | undefined
+  preface: Uint8Array | undefined
+}
 
 export const drainShape = { timeoutMs: milliseconds({ default: 30_000 }) } satisfies Shape<UpstreamDrainOptions>
 export const adminState = oneOf(adminStates)

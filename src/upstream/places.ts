@@ -1,4 +1,5 @@
 import { abortError, SluiceError } from '../errors.js'
+import type { StopSignal } from '../stop.js'
 import { type Acquisition, AcquisitionState } from './acquisition.js'
 import type { Balancer } from './balance.js'
 import type { PoolClock } from './clock.js'
@@ -12,7 +13,7 @@ export interface Choice {
   readonly avoid: ReadonlySet<UpstreamServer>
   /** The server to take if it is usable, by name. */
   readonly wanted: string | undefined
-  readonly signal: AbortSignal
+  readonly signal: StopSignal
 }
 
 /** What a pool tells of its servers. */
@@ -59,19 +60,26 @@ export class Places {
     while (server.hasRoom && this.line.admit(server)) {}
   }
 
-  /** A server at which a place has been taken, when there is one. */
-  async take(acquisition: Acquisition, request: AcquireRules, choice: Choice): Promise<UpstreamServer> {
-    for (;;) {
-      if (choice.signal.aborted) throw abortError(choice.signal, { phase: 'connect' })
-      const found = this.choose(request, choice)
-      if (found.hasPlace) {
-        found.server!.pending++
-        return found.server!
-      }
+  /** A server at which a place has been taken, when there is one: at once where nobody has to wait. */
+  take(acquisition: Acquisition, request: AcquireRules, choice: Choice): UpstreamServer | Promise<UpstreamServer> {
+    if (choice.signal.aborted) throw abortError(choice.signal, { phase: 'connect' })
+    const found = this.choose(request, choice)
+    return found.hasPlace ? taken(found.server!) : this.queue(found, acquisition, request, choice)
+  }
+
+  private async queue(
+    first: { server: UpstreamServer | undefined; hasPlace: boolean },
+    acquisition: Acquisition,
+    request: AcquireRules,
+    choice: Choice,
+  ): Promise<UpstreamServer> {
+    for (let found = first; ; found = this.choose(request, choice)) {
+      if (found.hasPlace) return taken(found.server!)
       acquisition.moveTo(AcquisitionState.queued, { server: found.server?.name })
       const admitted = await this.wait(found.server, choice.signal)
       if (admitted !== undefined) return admitted
       acquisition.moveTo(AcquisitionState.requested)
+      if (choice.signal.aborted) throw abortError(choice.signal, { phase: 'connect' })
     }
   }
 
@@ -120,7 +128,7 @@ export class Places {
   }
 
   // Answers a server at which a place has been taken, or undefined when there is none to wait for any more.
-  private wait(target: UpstreamServer | undefined, signal: AbortSignal): Promise<UpstreamServer | undefined> {
+  private wait(target: UpstreamServer | undefined, signal: StopSignal): Promise<UpstreamServer | undefined> {
     const { queueTimeoutMs } = this
     return new Promise((resolve, reject) => {
       let cancel = () => {}
@@ -143,4 +151,9 @@ export class Places {
       this.mostWaiting = Math.max(this.mostWaiting, this.line.length)
     })
   }
+}
+
+function taken(server: UpstreamServer): UpstreamServer {
+  server.pending++
+  return server
 }

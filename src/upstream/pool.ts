@@ -7,6 +7,7 @@ import { checkHandlers } from '../handlers.js'
 import { parse } from '../options.js'
 import type { Runtime } from '../runtime.js'
 import { type ShutdownOptions, shutdownOptions } from '../shutdown.js'
+import { Stop, type StopSignal } from '../stop.js'
 import { Acquisition, AcquisitionState, type AcquisitionStep } from './acquisition.js'
 import { balancerOf } from './balance.js'
 import { clockOf, type PoolClock } from './clock.js'
@@ -30,7 +31,7 @@ import {
 import { type PlaceOwner, Places } from './places.js'
 import { Roster, type RosterOwner } from './roster.js'
 import { safely } from './safely.js'
-import type { UpstreamServer } from './server.js'
+import { UpstreamServer } from './server.js'
 import type { UpstreamPoolStats } from './stats.js'
 
 const { requested, turnAround, assigned, connecting, connectError, established, disconnecting, closed } =
@@ -71,9 +72,8 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
   private readonly checker: HealthChecker
   private readonly places: Places
   private readonly members = new Map<Connection, Member>()
-  private readonly deals = new WeakMap<UpstreamLease, Deal>()
   private readonly resting = new Set<{ untilMs: number; wake: () => void }>()
-  private readonly attempts = new Set<AbortController>()
+  private readonly attempts = new Set<Stop>()
   private readonly emptied: (() => void)[] = []
   private readonly failures: Record<string, number> = {}
   private readonly counts = { requested: 0, established: 0, retries: 0 }
@@ -99,7 +99,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
       highSockets: sockets * idleHighRatio,
       lowSockets: sockets * idleLowRatio,
     }
-    this.checker = new HealthChecker({ runtime: this.runtime, clock: this.clock })
+    this.checker = new HealthChecker({ runtime: this.runtime, clock: this.clock, socks: this.connect.socks })
     this.roster = new Roster(this, { rules: this.rules, idleRules, checker: this.checker, places: this.places })
     this.roster.start()
   }
@@ -116,12 +116,17 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
   async acquire(options?: AcquireOptions): Promise<UpstreamLease> {
     const request = parse(acquireShape, options)
     checkHandlers(request.handlers)
+    return this.acquireBy(request)
+  }
+
+  /** @internal The same for a request that needs no check. */
+  acquireBy(request: AcquireRules): Promise<UpstreamLease> {
     return this.begin(request, new Set())
   }
 
   /** @internal */
   again(lease: UpstreamLease): Promise<UpstreamLease> {
-    const { request, member, avoid } = this.deals.get(lease)!
+    const { request, member, avoid } = lease.deal as Deal
     member.server.counts.redispatched++
     this.counts.retries++
     return this.begin(request, new Set(avoid).add(member.server))
@@ -136,12 +141,11 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
     if (this.rules.fullConnections !== undefined) for (const server of this.usable) this.places.admit(server)
     acquisition.moveTo(requested)
     // One signal for all that may end it: the caller's, and the pool's end.
-    const controller = new AbortController()
-    const follow = () => controller.abort(request.signal!.reason)
-    request.signal?.addEventListener('abort', follow)
-    this.attempts.add(controller)
+    const stop = new Stop()
+    const unfollow = stop.follow(request.signal)
+    this.attempts.add(stop)
     try {
-      return await this.establish(acquisition, request, avoid, controller.signal)
+      return await this.establish(acquisition, request, avoid, stop)
     } catch (thrown) {
       const error = this.closing === undefined ? asSluiceError(thrown, 'SYSTEM') : poolClosed()
       this.failures[error.code] = (this.failures[error.code] ?? 0) + 1
@@ -149,8 +153,8 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
       this.over()
       throw error
     } finally {
-      this.attempts.delete(controller)
-      request.signal?.removeEventListener('abort', follow)
+      this.attempts.delete(stop)
+      unfollow()
     }
   }
 
@@ -158,12 +162,17 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
     acquisition: Acquisition,
     request: AcquireRules,
     avoid: Set<UpstreamServer>,
-    signal: AbortSignal,
+    signal: StopSignal,
   ): Promise<UpstreamLease> {
-    const key = sharingKey(request, request.beside === undefined ? -1 : this.runtime.loopOf(request.beside))
+    // Nobody else is to have it: then nothing has to tell it from others.
+    const isShared = this.rules.reuse !== 'never'
+    const key = !isShared
+      ? ''
+      : sharingKey(request, request.beside === undefined ? -1 : this.runtime.loopOf(request.beside))
     let wanted = request.server
     for (;;) {
-      const server = await this.places.take(acquisition, request, { avoid, wanted, signal })
+      const place = this.places.take(acquisition, request, { avoid, wanted, signal })
+      const server = place instanceof UpstreamServer ? place : await place
       acquisition.moveTo(assigned, { server: server.name })
       const kept = this.takeIdle(server, key, request)
       if (kept !== undefined) {
@@ -172,7 +181,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
       }
       acquisition.moveTo(connecting, { server: server.name })
       try {
-        const connection = await openConnection(this.runtime, this.connect, server.rules, request, signal)
+        const connection = await openConnection(this.runtime, this.connect, server, request, signal)
         server.counts.opened++
         server.failuresInRow = 0
         const member: Member = { server, key, lease: undefined }
@@ -199,7 +208,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
   // What comes after a failed attempt: another server at once, or a rest. Answers the name of the server to keep to.
   private async next(
     acquisition: Acquisition,
-    after: { server: UpstreamServer; error: SluiceError; avoid: Set<UpstreamServer>; signal: AbortSignal },
+    after: { server: UpstreamServer; error: SluiceError; avoid: Set<UpstreamServer>; signal: StopSignal },
   ): Promise<string | undefined> {
     const { server, error, avoid, signal } = after
     const { redispatch } = this.rules
@@ -219,7 +228,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
     return redispatch ? undefined : server.name
   }
 
-  private rest(signal: AbortSignal): Promise<void> {
+  private rest(signal: StopSignal): Promise<void> {
     const { connectTimeoutMs: bound = 0 } = this.connect
     const restMs = bound === 0 ? longestRestMs : Math.min(bound, longestRestMs)
     return new Promise((resolve, reject) => {
@@ -278,7 +287,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
     server.counts.mostUsed = Math.max(server.counts.mostUsed, server.used)
     server.idle.began()
     deal.member.lease = lease
-    this.deals.set(lease, deal)
+    lease.deal = deal
     this.counts.established++
     deal.acquisition.moveTo(established, { server: server.name })
     connection.ref()
@@ -294,7 +303,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
 
   /** @internal */
   giveBack(lease: UpstreamLease, reusable: boolean): void {
-    const { acquisition, member, request } = this.deals.get(lease)!
+    const { acquisition, member, request } = lease.deal as Deal
     const { server, key } = member
     const { connection } = lease
     acquisition.moveTo(disconnecting, { server: server.name })
@@ -466,7 +475,7 @@ export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncD
     await undefined
     this.checker.stopAll()
     this.stopPurge()
-    for (const controller of this.attempts) controller.abort(poolClosed())
+    for (const stop of [...this.attempts]) stop.abort(poolClosed())
     for (const server of this.roster.present) for (const connection of server.idle.clear()) void connection.close()
     if (this.active === 0) return
     const cutAll = () => {

@@ -1,3 +1,4 @@
+import type { ConnectPlan } from '../connect-plan.js'
 import type { Connection } from '../connection.js'
 import { expected, parse } from '../options.js'
 import type { Candidate } from './balance.js'
@@ -39,6 +40,8 @@ export class UpstreamServer implements Candidate {
   /** @internal */ checkDueMs: number | undefined
   /** @internal */ removed = false
   /** @internal */ failuresInRow = 0
+  /** @internal How it is connected to: with TLS from the start if that is wanted, and without, for those who send something first. */
+  readonly plans: { whole?: ConnectPlan; plain?: ConnectPlan } = {}
   /** @internal */ readonly counts = {
     ...{ opened: 0, reused: 0, failed: 0, retried: 0, redispatched: 0, purged: 0, refused: 0 },
     ...{ checksGood: 0, checksBad: 0, downs: 0, mostUsed: 0 },

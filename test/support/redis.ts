@@ -14,10 +14,12 @@ export function needsRedis(context: TestContext): void {
   context.skip(redisServer === undefined, 'needs: redis-server')
 }
 
-/** A Redis of the test's own, on a Unix socket in a folder of its own, without files. */
+/** A Redis of the test's own, on a Unix socket in a folder of its own, without files; on a port of 127.0.0.1 too if one is given. */
 export class TestRedis implements AsyncDisposable {
   private readonly folder = mkdtempSync(join(tmpdir(), 'sluice-redis-'))
   private process: ChildProcess | undefined
+
+  constructor(private readonly port = 0) {}
 
   /** Path of its socket, the same after each start. */
   get path(): string {
@@ -25,7 +27,8 @@ export class TestRedis implements AsyncDisposable {
   }
 
   async start(): Promise<this> {
-    const options = ['--port', '0', '--unixsocket', this.path, '--save', '', '--appendonly', 'no', '--dir', this.folder]
+    const listen = ['--port', String(this.port), '--bind', '127.0.0.1']
+    const options = [...listen, '--unixsocket', this.path, '--save', '', '--appendonly', 'no', '--dir', this.folder]
     const server = spawn(redisServer!, options, { stdio: ['ignore', 'pipe', 'inherit'] })
     this.process = server
     for await (const line of server.stdout!) if (String(line).includes('eady to accept')) break

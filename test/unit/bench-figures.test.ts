@@ -318,6 +318,8 @@ describe('cases with TLS', () => {
       'tls-bulk-in': 0.62,
       'tls-bulk-out': 0.95,
       'tls-relay-64KiB': 0.5,
+      'proxy-tls-1KiB': 0.5,
+      'proxy-tls-64KiB': 0.5,
     })
   })
 })
