@@ -169,6 +169,7 @@ export interface NativeChannelOptions {
   receiveChunkBytes: number
   receiveTurnBytes: number
   acceptTurnCount: number
+  busyPollMicros: number
   sim?: Record<string, number>
 }
 
