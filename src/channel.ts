@@ -32,6 +32,7 @@ export interface ChannelOptions {
   receiveChunkBytes: number
   receiveTurnBytes: number
   acceptTurnCount: number
+  busyPollMicros: number
   handshakeThreads: number
   debug: boolean
   sim?: Record<string, number>
@@ -146,6 +147,7 @@ export class Channel {
       receiveChunkBytes: options.receiveChunkBytes,
       receiveTurnBytes: options.receiveTurnBytes,
       acceptTurnCount: options.acceptTurnCount,
+      busyPollMicros: options.busyPollMicros,
       sim: options.sim,
     })
     if (isFailure(answer)) throw engineError(options.engine, answer)

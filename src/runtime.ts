@@ -97,6 +97,10 @@ export class Runtime implements Clock, AsyncDisposable {
     if (engine === 'sim' && parsed.threads > 0) throw expected("0 with engine 'sim'", parsed.threads, 'threads')
     if (engine === 'sim' && parsed.handshakeThreads > 0)
       throw expected("0 with engine 'sim'", parsed.handshakeThreads, 'handshakeThreads')
+    const isAsleep = parsed.threads > 0 || engine === 'sim'
+    if (isAsleep && (parsed.busyPollMicros ?? 0) > 0)
+      throw expected("0 with threads, and with engine 'sim'", parsed.busyPollMicros, 'busyPollMicros')
+    const busyPollMicros = parsed.busyPollMicros ?? (isAsleep ? 0 : 50)
     const { threads, slabBytes, receiveTurnBytes, acceptTurnCount, debug } = parsed
     // One call for all that a connection may receive in a turn; two connections fill the slab.
     const receiveChunkBytes = Math.min(receiveTurnBytes, slabBytes / 2)
@@ -105,7 +109,7 @@ export class Runtime implements Clock, AsyncDisposable {
         this.channels.push(
           new Channel({
             ...{ engine, threaded: threads > 0, slabBytes, receiveChunkBytes, receiveTurnBytes, acceptTurnCount },
-            ...{ debug, sim, handshakeThreads: parsed.handshakeThreads },
+            ...{ debug, sim, handshakeThreads: parsed.handshakeThreads, busyPollMicros },
           }),
         )
       }

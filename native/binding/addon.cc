@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "binding/body_memory.h"
 #include "binding/channel.h"
 #include "binding/cidr_sets.h"
 #include "binding/descriptors.h"
@@ -145,6 +146,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("syscallName", Napi::Function::New(env, syscallName));
   exports.Set("errorName", Napi::Function::New(env, errorName));
   exports.Set("errorNames", Napi::Function::New(env, errorNames));
+  exports.Set("takeMemory", Napi::Function::New(env, body_memory::take));
   exports.Set("duplicateFd", Napi::Function::New(env, duplicateFd));
   exports.Set("takeTlsFailure", Napi::Function::New(env, takeTlsFailure));
   descriptors::exportTo(env, exports);

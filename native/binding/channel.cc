@@ -126,7 +126,9 @@ Napi::Value Channel::start(const Napi::CallbackInfo& info) {
   napi_get_uv_event_loop(env, &uv);
   auto loop = std::make_unique<Loop>(std::move(*engine), memory, frames);
   if (threaded) driver_ = std::make_unique<ThreadDriver>(uv, std::move(loop), *caller_);
-  else driver_ = InlineDriver::create(uv, std::move(loop), *caller_);
+  else
+    driver_ =
+        InlineDriver::create(uv, std::move(loop), *caller_, values::number(options, "busyPollMicros") * 1000ull);
   if (!driver_) {
     caller_->release();
     return values::failure(env, {ErrorCode::notPollable, EPERM, "uv_poll_init"});

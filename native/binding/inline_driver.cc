@@ -1,5 +1,7 @@
 #include "binding/inline_driver.h"
 
+#include <poll.h>
+
 namespace sluice {
 
 namespace {
@@ -11,26 +13,31 @@ constexpr int maxRounds = 2;
 // and a peer that has answered meanwhile is served without going through that loop, which costs it three system calls.
 constexpr uint32_t lonelyEvents = 2;
 constexpr int maxReturns = 8;
+// While waiting awake, how often to look whether the event loop has something else to do.
+constexpr uint64_t othersNs = 5000;
 // Answers within pairs, before the kernel and the rest of Node get their turn.
 constexpr int maxHops = 64;
 // Events that JavaScript's answers cause (drains, releases, closes) are delivered in the same turn, but not for ever.
 constexpr int maxPasses = 8;
 }  // namespace
 
-InlineDriver::InlineDriver(std::unique_ptr<Loop> loop, BatchCaller& caller)
+InlineDriver::InlineDriver(std::unique_ptr<Loop> loop, BatchCaller& caller, uint64_t busyPollNs)
     : loop_(std::move(loop)),
       network_(
           *loop_, [](void* self) { uv_async_send(&static_cast<InlineDriver*>(self)->async_); }, this),
       caller_(caller),
       features_(loop_->engine().features()),
-      frame_(&loop_->frames().front()) {
+      frame_(&loop_->frames().front()),
+      // Simulated time does not pass while somebody waits.
+      busyWait_(features_.virtualClock ? 0 : busyPollNs) {
   loop_->useFrame(frame_);
 }
 
 InlineDriver::~InlineDriver() = default;
 
-std::unique_ptr<InlineDriver> InlineDriver::create(uv_loop_t* uv, std::unique_ptr<Loop> loop, BatchCaller& caller) {
-  std::unique_ptr<InlineDriver> driver(new InlineDriver(std::move(loop), caller));
+std::unique_ptr<InlineDriver> InlineDriver::create(uv_loop_t* uv, std::unique_ptr<Loop> loop, BatchCaller& caller,
+                                                   uint64_t busyPollNs) {
+  std::unique_ptr<InlineDriver> driver(new InlineDriver(std::move(loop), caller, busyPollNs));
   InlineDriver* self = driver.get();
   const auto own = [self](auto& handle) {
     handle.data = self;
@@ -67,19 +74,54 @@ void InlineDriver::tick(bool withHandshakes) {
   if (closing_ || ticking_) return;
   ticking_ = true;
   caller_.setInTurn(true);
-  for (int returns = 0; returns < maxReturns; returns++) {
+  if (busyWait_.enabled()) busyWait_.wakes(monotonicNs());
+  bool lonely = false, awake = false;
+  for (int returns = 0; returns < maxReturns && !closing_; returns++) {
     const uint32_t events = collectAndDeliver(withHandshakes && returns == 0);
-    if (closing_ || events == 0 || events > lonelyEvents || !features_.batchedSubmission) break;
+    // What was sent may have completed meanwhile, which is no event.
+    lonely = events == 0 ? lonely : events <= lonelyEvents;
+    if (closing_ || !lonely) break;
     loop_->engine().submit();
+    if (loop_->work() || waitAwake(awake)) continue;
+    if (!features_.batchedSubmission) break;
     loop_->engine().settle();
     if (!loop_->work()) break;
   }
+  if (awake) loop_->engine().stayAwake(false);
   caller_.setInTurn(false);
   ticking_ = false;
   if (!closing_) {
     loop_->engine().submit();
     schedule();
+    if (busyWait_.enabled()) busyWait_.sleeps(monotonicNs(), lonely);
   }
+}
+
+// Returns whether something came.
+bool InlineDriver::waitAwake(bool& awake) {
+  if (!busyWait_.enabled()) return false;
+  uint64_t now = monotonicNs();
+  const uint64_t until = busyWait_.waitUntil(now);
+  // Not while somebody else waits for this thread: setImmediate(), a timer.
+  if (until == 0 || uv_backend_timeout(async_.loop) == 0) return false;
+  if (!awake) loop_->engine().stayAwake(true);
+  awake = true;
+  uint64_t lookAt = now + othersNs;
+  bool found = false;
+  while (!(found = loop_->engine().glance()) && now < until) {
+    now = monotonicNs();
+    if (now < lookAt) continue;
+    if (othersWait()) return loop_->engine().glance();
+    lookAt = now + othersNs;
+  }
+  busyWait_.waited(found);
+  return found;
+}
+
+// Whether a descriptor of the event loop's is ready, which may be ours.
+bool InlineDriver::othersWait() const {
+  pollfd watched{uv_backend_fd(async_.loop), POLLIN, 0};
+  return ::poll(&watched, 1, 0) > 0;
 }
 
 // Returns how many events there were.

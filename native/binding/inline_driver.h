@@ -6,6 +6,7 @@
 
 #include "binding/driver.h"
 #include "binding/ready_watcher.h"
+#include "loop/busy_wait.h"
 
 namespace sluice {
 
@@ -13,7 +14,9 @@ namespace sluice {
 class InlineDriver final : public Driver {
  public:
   /// Null when libuv refuses the engine's descriptor.
-  static std::unique_ptr<InlineDriver> create(uv_loop_t* uv, std::unique_ptr<Loop> loop, BatchCaller& caller);
+  /// `busyPollNs`: how long a turn may wait awake for what comes next, see BusyWait; 0 for not at all.
+  static std::unique_ptr<InlineDriver> create(uv_loop_t* uv, std::unique_ptr<Loop> loop, BatchCaller& caller,
+                                              uint64_t busyPollNs);
   ~InlineDriver() override;
 
   void flush() override;
@@ -22,8 +25,10 @@ class InlineDriver final : public Driver {
   void close(std::function<void()> done) override;
 
  private:
-  InlineDriver(std::unique_ptr<Loop> loop, BatchCaller& caller);
+  InlineDriver(std::unique_ptr<Loop> loop, BatchCaller& caller, uint64_t busyPollNs);
 
+  bool waitAwake(bool& awake);
+  bool othersWait() const;
   void tick(bool withHandshakes = true);
   uint32_t collectAndDeliver(bool withHandshakes);
   void deliver();
@@ -38,6 +43,7 @@ class InlineDriver final : public Driver {
   Frame* const frame_;
   std::vector<const uint8_t*> addresses_;
   std::vector<uint32_t> lent_;
+  BusyWait busyWait_;
   uv_poll_t poll_{};
   uv_timer_t timer_{};
   uv_async_t

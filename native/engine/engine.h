@@ -241,6 +241,11 @@ class Engine {
   /// True when poll(now) would return something although no descriptor says so (left-overs of a full batch,
   /// completions that were created by a call, virtual work).
   virtual bool work() const = 0;
+  /// Between stayAwake(true) and stayAwake(false) the caller asks glance() again and again and does not rely on pollFd(),
+  /// which need not become readable. After the latter it looks at work() before it does.
+  virtual void stayAwake(bool on) { (void)on; }
+  /// True when poll(now) would return something; it takes a wake() as poll() does.
+  virtual bool glance() { return work(); }
   /// Hands everything asked for so far to the kernel without collecting completions. Nothing to do for engines
   /// that act at once and have a pollFd().
   virtual void submit() {}

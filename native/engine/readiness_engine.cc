@@ -379,6 +379,17 @@ Result<size_t> ReadinessEngine::poll(PollBatch batch, Deadline deadline) {
   return filling.count;
 }
 
+bool ReadinessEngine::glance() {
+  if (work()) return true;
+  auto found = poller_->wait(ready_, Deadline::now());
+  if (!found) {
+    broken_ = found.error();
+    return true;
+  }
+  noteWait(*found);
+  return *found > 0;
+}
+
 void ReadinessEngine::deliverPending(Filling& filling) {
   const size_t count = std::min(pending_.size(), filling.completions.size() - filling.count);
   for (size_t i = 0; i < count; ++i) {

@@ -48,6 +48,7 @@ class ReadinessEngine final : public FdEngine {
   int fd(Slot socket) const override;
 
   Result<size_t> poll(PollBatch batch, Deadline deadline) override;
+  bool glance() override;
   bool work() const override { return readyNext_ < readyCount_ || !pending_.empty() || broken_; }
   void submit() override { poller_->publish(); }
   void wake() noexcept override { poller_->wake(); }

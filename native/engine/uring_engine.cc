@@ -264,7 +264,7 @@ Result<void> UringEngine::enter(bool wait, Deadline deadline) {
   }
   ring_.setQuiet(true);
   const int entered = ring_.enter(wait ? 1 : 0, timed ? &timeout : nullptr);
-  ring_.setQuiet(false);
+  ring_.setQuiet(awake_);
   if (entered < 0 && !passes(-entered)) {
     failed_ = true;
     return systemError(-entered, "io_uring_enter");
@@ -279,7 +279,7 @@ void UringEngine::submit() {
   if (failed_ || ring_.queued() == 0 || !start()) return;
   ring_.setQuiet(true);
   const int submitted = ring_.submit();
-  ring_.setQuiet(false);
+  ring_.setQuiet(awake_);
   if (submitted < 0 && !passes(-submitted)) failed_ = true;
   forgetMessages();
 }
@@ -321,6 +321,12 @@ bool UringEngine::somethingHere() const {
 bool UringEngine::work() const {
   return ring_.queued() > 0 || ring_.kernelWaits() || somethingHere() || !delayed_.empty() ||
          (!(starved_.empty() && served_.empty()) && buffers_.available() > 0);
+}
+
+void UringEngine::stayAwake(bool on) {
+  awake_ = on;
+  ring_.setQuiet(on);
+  if (on) settle();
 }
 
 void UringEngine::settle() {

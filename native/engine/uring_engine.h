@@ -80,6 +80,7 @@ class UringEngine final : public FdEngine {
   bool work() const override;
   void submit() override;
   void settle() override;
+  void stayAwake(bool on) override;
   void wake() noexcept override;
   int pollFd() const override { return eventFd_; }
 
@@ -158,6 +159,7 @@ class UringEngine final : public FdEngine {
   const EngineOptions options_;
   const UringExtras extras_;
   std::atomic<bool> started_ = false;
+  bool awake_ = false;   // nobody sleeps on the descriptor
   bool failed_ = false;  // the ring cannot be entered any more
   uint32_t turn_ = 0;
   uint32_t underWay_ = 0;  // operations that a completion without `more` will end

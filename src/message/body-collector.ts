@@ -1,4 +1,5 @@
 import type { SluiceError } from '../errors.js'
+import { native } from '../native/binding.js'
 import { messageError } from './failure.js'
 import type { IncomingBody } from './message-reader.js'
 
@@ -16,6 +17,13 @@ export interface CollectorSink {
 
 // What is set aside at once for a body that says its size. More comes when more has come: a header costs little to send.
 const trustedBytes = 1 << 20
+// Fresh memory costs a fault per page, which takes longer than to copy as much: large bodies are laid where others were.
+const pooledFromBytes = 131_072
+
+function memoryFor(sizeBytes: number): Uint8Array {
+  const memory = sizeBytes >= pooledFromBytes ? native.takeMemory(sizeBytes) : undefined
+  return memory === undefined ? Buffer.allocUnsafeSlow(sizeBytes) : new Uint8Array(memory)
+}
 
 /** Collects a body that comes in pieces, up to a bound. */
 export class BodyCollector implements IncomingBody {
@@ -35,7 +43,7 @@ export class BodyCollector implements IncomingBody {
     private readonly windowBytes: number,
   ) {
     this.allowed = windowBytes
-    this.bytes = sizeBytes > maxBytes ? new Uint8Array(0) : Buffer.allocUnsafeSlow(firstSize(sizeBytes))
+    this.bytes = sizeBytes > maxBytes ? new Uint8Array(0) : memoryFor(firstSize(sizeBytes))
   }
 
   /** Whether the header already says too much. */
@@ -79,7 +87,7 @@ export class BodyCollector implements IncomingBody {
 
   private grow(length: number): void {
     const most = this.sizeBytes >= 0 ? this.sizeBytes : this.maxBytes
-    const grown = Buffer.allocUnsafeSlow(Math.min(most, Math.max(length, this.bytes.length * 2)))
+    const grown = memoryFor(Math.min(most, Math.max(length, this.bytes.length * 2)))
     grown.set(this.bytes.subarray(0, this.length))
     this.bytes = grown
   }

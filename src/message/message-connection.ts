@@ -81,8 +81,8 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
   }
 
   /** @internal */
-  protected dataReceived(bytes: Uint8Array, from: number, to: number): void {
-    this.reader.data(bytes, from, to)
+  protected dataReceived(bytes: Uint8Array, from: number, to: number, rest: number): number {
+    return this.reader.data(bytes, from, to, rest)
   }
 
   /** @internal */

@@ -88,8 +88,8 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
   protected abstract get self(): MessageConnection
   /** @internal Messages may begin, with what the peer has said. Throws when they cannot. */
   protected abstract beginMessages(hello: Hello): { decompress: Decompress | undefined }
-  /** @internal Commands have come in. */
-  protected abstract dataReceived(bytes: Uint8Array, from: number, to: number): void
+  /** @internal Commands have come in; see {@link MessageReader.data}. */
+  protected abstract dataReceived(bytes: Uint8Array, from: number, to: number, rest: number): number
   /** @internal Sends what can be sent, and looks whether reading may go on. */
   abstract flushNow(): void
   /** @internal Writes what has been packed. */
@@ -275,11 +275,11 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
     if (type === packetData) {
       if (this.current === 'greeting') throw messageError('MESSAGE_INVALID_STATE', 'data came before the hello')
       if ((flags & compressedFlag) === 0) {
-        this.dataReceived(bytes, from, to)
+        this.dataReceived(bytes, from, to, 0)
       } else {
         if (this.decompress === undefined) throw messageError('MESSAGE_COMPRESSION_UNAVAILABLE')
         const payload = this.decompress(bytes.subarray(from, to))
-        this.dataReceived(payload, 0, payload.length)
+        this.dataReceived(payload, 0, payload.length, 0)
       }
       return !this.isEnding
     }
@@ -299,6 +299,12 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
         break
     }
     return !this.isEnding
+  }
+
+  /** @internal */
+  part(bytes: Uint8Array, from: number, to: number, rest: number): number {
+    if (this.current === 'greeting') throw messageError('MESSAGE_INVALID_STATE', 'data came before the hello')
+    return this.isEnding ? to : this.dataReceived(bytes, from, to, rest)
   }
 
   private helloReceived(payload: Uint8Array): void {

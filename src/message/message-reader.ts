@@ -11,7 +11,7 @@ import {
 } from './commands.js'
 import { readCompact } from './compact.js'
 import { messageError } from './failure.js'
-import { MessageHeader, readHeader, readU32 } from './header.js'
+import { MessageHeader, maxHeaderBytes, readHeader, readU32 } from './header.js'
 
 /** Where the body of a message goes that comes in pieces. The bytes are valid until a call returns. */
 export interface IncomingBody {
@@ -38,6 +38,9 @@ export interface MessageSink {
   morePartsTaken(index: number, unique: number, parts: number): void
 }
 
+// The longest that may stand in front of the bytes of a body: command, slot, length, header.
+const longestHeadBytes = 1 + 9 + 2 + maxHeaderBytes
+
 interface Slot {
   /** Undefined where it is not wanted. */
   body: IncomingBody | undefined
@@ -56,6 +59,10 @@ export class MessageReader {
   private readonly header = new MessageHeader()
   private readonly cursor = { at: 0 }
   private over = false
+  /** The chunk that the last part of a packet has ended in: its slot, and the bytes to come. */
+  private cut: Slot | undefined = undefined
+  private cutBytes = 0
+  private isCutLast = false
 
   /**
    * @param maxSlots messages at once, as told in the hello.
@@ -73,14 +80,16 @@ export class MessageReader {
   }
 
   /**
-   * Takes the payload of a data packet, decompressed.
+   * Takes the payload of a data packet, decompressed, or a part of it: then `rest` bytes of it are still to come. Answers
+   * how far it got; what is behind is to be given again, with all of the rest.
    *
    * @throws {SluiceError} `ERR_SLUICE_MESSAGE_INVALID_COMMAND`, `…_TOO_MANY_SLOTS`, `…_FLOW`, and what the sink throws.
    */
-  data(bytes: Uint8Array, from: number, to: number): void {
+  data(bytes: Uint8Array, from: number, to: number, rest = 0): number {
     const { cursor } = this
-    let at = from
+    let at = this.cut === undefined ? from : this.goOn(this.cut, bytes, from, to)
     while (at < to && !this.over) {
+      if (rest > 0 && to - at < longestHeadBytes) return at
       const command = bytes[at]!
       cursor.at = at + 1
       if (command >= commandNew && command <= (commandContinue | lastChunkBit)) {
@@ -89,15 +98,29 @@ export class MessageReader {
         if (lengthAt + 2 > to) throw invalid('a chunk is cut off')
         const begin = lengthAt + 2
         const end = begin + (bytes[lengthAt]! | (bytes[lengthAt + 1]! << 8))
-        if (end > to) throw invalid('a chunk is longer than its packet')
-        if (command === (commandNew | lastChunkBit)) this.whole(slot, bytes, begin, end)
-        else this.chunk(command, slot, bytes, begin, end)
-        at = end
+        if (end > to + rest) throw invalid('a chunk is longer than its packet')
+        if (command === (commandNew | lastChunkBit)) {
+          if (end > to) return at
+          this.whole(slot, bytes, begin, end)
+        } else {
+          this.chunk(command, slot, bytes, begin, Math.min(end, to), Math.max(0, end - to))
+        }
+        at = Math.min(end, to)
         continue
       }
       this.control(command, bytes, to)
       at = cursor.at
     }
+    return to
+  }
+
+  // Answers where the chunk ends, or what there is of it.
+  private goOn(slot: Slot, bytes: Uint8Array, from: number, to: number): number {
+    const end = Math.min(to, from + this.cutBytes)
+    this.cutBytes -= end - from
+    if (this.cutBytes === 0) this.cut = undefined
+    if (!this.over) this.take(slot, bytes, from, end, this.cutBytes === 0 && this.isCutLast)
+    return end
   }
 
   private whole(number: number, bytes: Uint8Array, from: number, to: number): void {
@@ -117,7 +140,8 @@ export class MessageReader {
     return slot
   }
 
-  private chunk(command: number, number: number, bytes: Uint8Array, from: number, to: number): void {
+  // `rest` bytes of it come later.
+  private chunk(command: number, number: number, bytes: Uint8Array, from: number, to: number, rest: number): void {
     const slot = this.slots[number] ?? this.open(number)
     let bodyAt = from
     if ((command & ~lastChunkBit) === commandNew) {
@@ -131,12 +155,22 @@ export class MessageReader {
     } else if (!slot.isTaken) {
       throw invalid(`slot ${number} has no message to go on with`)
     }
-    slot.receivedBytes += to - bodyAt
+    const isLast = (command & lastChunkBit) !== 0
+    if (rest > 0) {
+      this.cut = slot
+      this.cutBytes = rest
+      this.isCutLast = isLast
+    }
+    this.take(slot, bytes, bodyAt, to, isLast && rest === 0)
+  }
+
+  private take(slot: Slot, bytes: Uint8Array, from: number, to: number, isLast: boolean): void {
+    slot.receivedBytes += to - from
     if (slot.receivedBytes > slot.allowedBytes)
       throw messageError('MESSAGE_FLOW', `${slot.receivedBytes} bytes of ${slot.allowedBytes}`)
     const { body } = slot
-    if (body !== undefined && to > bodyAt) body.chunk(bytes, bodyAt, to)
-    if ((command & lastChunkBit) === 0) return
+    if (body !== undefined && to > from) body.chunk(bytes, from, to)
+    if (!isLast) return
     slot.isTaken = false
     slot.body = undefined
     body?.end()

@@ -1,8 +1,17 @@
-import { maxPayloadBytes, packetHeaderBytes, payloadSizeOf } from './packet.js'
+import {
+  compressedFlag,
+  maxPayloadBytes,
+  packetData,
+  packetHeaderBytes,
+  payloadSizeOf,
+  putPacketHeader,
+} from './packet.js'
 
 // Memory for packets that are cut, which large ones often are; it goes from one to the next.
 const pooledFromBytes = 4096
 const maxFree = 16
+// With less of it here, a packet waits for its rest.
+const leastPartBytes = 2048
 const free: Uint8Array[] = []
 
 function memoryFor(sizeBytes: number): Uint8Array {
@@ -18,22 +27,27 @@ function giveBack(bytes: Uint8Array): void {
 export interface PacketSink {
   /** A whole packet. Answers whether bytes behind it are packets too; if not, the reader stops there. */
   packet(type: number, flags: number, bytes: Uint8Array, from: number, to: number): boolean
+  /** The beginning of the payload of a data packet, or what follows; `rest` bytes of it are still to come. Answers up to
+   *  where it was of use: what is behind comes again, as the beginning of a packet, with all of the rest. */
+  part(bytes: Uint8Array, from: number, to: number, rest: number): number
 }
 
 /**
- * Finds the packets in a stream of bytes: a machine without I/O. Packets that lie in one piece are shown where they are;
- * only those cut by the border of two pieces are put together.
+ * Finds the packets in a stream of bytes: a machine without I/O. Packets that lie in one piece are shown where they are, and
+ * so are large data packets in their parts; others that are cut by the border of two pieces are put together.
  */
 export class PacketReader {
   private carry: Uint8Array | undefined
   private carried = 0
+  /** Of a packet that was shown in parts, the bytes to come. */
+  private rest = 0
 
   /** Packets go to `sink`. */
   constructor(private readonly sink: PacketSink) {}
 
   /** Bytes of a packet that is not complete. */
   get unfinishedBytes(): number {
-    return this.carried
+    return this.carried + this.rest
   }
 
   /**
@@ -44,7 +58,16 @@ export class PacketReader {
   feed(bytes: Uint8Array): number {
     const end = bytes.length
     let at = 0
-    if (this.carried > 0) {
+    if (this.rest > 0) {
+      const { rest } = this
+      if (rest > end) {
+        this.showPart(bytes, 0, end, rest - end)
+        return end
+      }
+      this.rest = 0
+      at = rest
+      if (!this.sink.packet(packetData, 0, bytes, 0, rest)) return at
+    } else if (this.carried > 0) {
       at = this.complete(bytes)
       if (at < 0) return -at
       if (this.carried > 0) return end
@@ -58,8 +81,26 @@ export class PacketReader {
       at = to
       if (!goesOn) return at
     }
-    if (at < end) this.keep(bytes, at, end)
+    if (at === end) return end
+    const from = at + packetHeaderBytes
+    const isParted = end - at >= leastPartBytes && bytes[at] === packetData && (bytes[at + 1]! & compressedFlag) === 0
+    if (isParted) this.showPart(bytes, from, end, from + payloadSizeOf(bytes, at) - end)
+    else this.keep(bytes, at, end)
     return end
+  }
+
+  private showPart(bytes: Uint8Array, from: number, to: number, rest: number): void {
+    const at = this.sink.part(bytes, from, to, rest)
+    if (at === to) {
+      this.rest = rest
+      return
+    }
+    this.rest = 0
+    const size = to - at + rest
+    this.carry = memoryFor(packetHeaderBytes + size)
+    putPacketHeader(this.carry, 0, packetData, 0, size)
+    this.carried = packetHeaderBytes
+    this.keep(bytes, at, to)
   }
 
   // Answers where in `bytes` the carried packet ends; negative if the sink stopped behind it.

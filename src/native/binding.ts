@@ -55,6 +55,9 @@ interface NativeBinding {
   syscallName(index: number): string
   errorName(code: number): string
   errorNames(): string[]
+  /** Memory that goes to the next one when it has been collected; what is in it is left over. Cannot be transferred to
+   *  other threads. Undefined where the system has none. */
+  takeMemory(sizeBytes: number): ArrayBuffer | undefined
   duplicateFd(fd: number): number | NativeFailure
   passDescriptors(socket: number, descriptors: readonly number[], text: string): NativeFailure | undefined
   /** Waits for them, and holds up all else meanwhile. */

@@ -48,6 +48,7 @@ export interface NativeChannelOptions {
   receiveChunkBytes: number
   receiveTurnBytes: number
   acceptTurnCount: number
+  busyPollMicros: number
   sim?: Record<string, number>
 }
 

@@ -77,7 +77,7 @@ const shutdown = { timeoutMs: [...notIntegers, 2 ** 31] }
 const wrong: { [call: string]: { [option: string]: unknown[] } } = {
   Runtime: {
     ...{ engine: ['', 'epol', 1, null], threads: [...notIntegers, 65], ...limits },
-    handshakeThreads: [...notIntegers, 65],
+    ...{ handshakeThreads: [...notIntegers, 65], busyPollMicros: [...notIntegers, 1001] },
     ...{ slabBytes: [...notIntegers, 65_535], receiveTurnBytes: [...notIntegers, 1023] },
     ...{ acceptTurnCount: [...notIntegers, 0], debug: notBooleans, sim: [1, null, []] },
   },

@@ -20,7 +20,8 @@ async function trace({ engine, threads }: Mode, source: string): Promise<SystemC
   const file = join(folder, 'calls')
   const program = `
     import { connect, echo, listen, say, start } from ${JSON.stringify(join(root, 'test/lifecycle/prelude.mjs'))}
-    const runtime = start()
+    // How often a loop that stays awake asks is a matter of time.
+    const runtime = start({ busyPollMicros: 0 })
     // Something that strace shows and nobody else calls.
     const mark = () => process.kill(process.pid, 0)
     async function open(count) {

@@ -134,6 +134,37 @@ ENGINE_TEST("a descriptor that was drained by polls is silent until something ha
   world.until([&] { return world.of(pair.server).received == "unread"; });
 }
 
+ENGINE_TEST("who stays awake hears of data by glances, and by the descriptor again afterwards") {
+  World world(engine);
+  if (!waitsForKernel(world.engine())) return;
+  const auto pair = world.pair();
+  REQUIRE(pair.server != noSlot);
+  world.fence();
+  for (int i = 0; i < 10; ++i) world.step();
+  world.engine().submit();
+  world.engine().stayAwake(true);
+  CHECK(!world.engine().glance());
+  const auto sendOne = [&] {
+    const iovec piece{const_cast<char*>("x"), 1};
+    world.engine().send(pair.client, &piece, 1);
+    world.engine().submit();
+  };
+  const auto received = [&] { return world.of(pair.server).received.size(); };
+  for (size_t round = 1; round <= 3; ++round) {
+    sendOne();
+    const TimeMs giveUp = monotonicMs() + 10'000;
+    while (received() < round && monotonicMs() < giveUp) {
+      if (world.engine().glance()) world.step(Deadline::now());
+    }
+    CHECK_EQ(received(), round);
+  }
+  // What comes just before the descriptor is relied on is not lost.
+  sendOne();
+  world.engine().stayAwake(false);
+  CHECK(becomesReady(world.engine()));
+  world.until([&] { return received() == 4; });
+}
+
 ENGINE_TEST("waitReady on another thread misses nothing while interests change") {
   World world(engine);
   if (world.engine().features().wakeStyle != WakeStyle::thread) return;

@@ -171,6 +171,7 @@ describe('packets', () => {
         packets.push(`${type} ${flags & 2} ${Buffer.from(bytes.subarray(from, to)).toString('hex')}`)
         return type !== 4
       },
+      part: (_bytes, from) => from,
     })
     return { packets, reader }
   }
@@ -256,6 +257,7 @@ class Arrivals implements MessageSink {
         this.reader.data(bytes, from, to)
         return true
       },
+      part: (bytes, from, to, rest) => this.reader.data(bytes, from, to, rest),
     })
   }
 
@@ -523,6 +525,37 @@ describe('what no sender sends', () => {
     const arrivals = new Arrivals(4, 8)
     expect(data('020002000005020002000006', arrivals)).toBe('nothing was thrown')
     expect(arrivals.log).toEqual(['begin 5 in 0 round 1', 'given up 5', 'begin 6 in 0 round 2'])
+  })
+
+  it('mean the same in one piece and in many', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat(90_000), { minLength: 1, maxLength: 8 }),
+        fc.integer({ min: 2000, max: 40_000 }),
+        fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 }),
+        (sizes, cut, damages) => {
+          const wire = new Wire()
+          const writer = new MessageWriter(wire, 64, 1 << 20)
+          sizes.forEach((size, i) => {
+            writer.put(outgoingOf(i, pattern(size, i)))
+          })
+          writer.pump()
+          const bytes = Buffer.from(wire.bytes)
+          for (const [at, value] of damages) bytes[at % bytes.length] = value
+          const [whole, parted] = [new Arrivals(), new Arrivals()]
+          const codeOfWhole = codeOf(() => whole.packets.feed(bytes))
+          const codeOfParted = codeOf(() => {
+            for (let at = 0; at < bytes.length; at += cut) parted.packets.feed(bytes.subarray(at, at + cut))
+          })
+          expect(codeOfParted).toBe(codeOfWhole)
+          if (codeOfWhole !== 'nothing was thrown') return
+          expect(parted.log).toEqual(whole.log)
+          expect(parted.bodies.length).toBe(whole.bodies.length)
+          expect(parted.bodies.every((body, i) => body.equals(whole.bodies[i]!))).toBe(true)
+        },
+      ),
+      { numRuns: 100 },
+    )
   })
 
   it('whatever it is: an error with a code, or nothing', () => {
