@@ -20,8 +20,8 @@ import { RequestTable } from './request-table.js'
 import type { SenderOwner } from './sender.js'
 import { StreamCodec } from './stream-codec.js'
 
-/** Answers and other messages that wait for room, from which on nothing more is read. */
-const mostWaiting = 1024
+/** Bytes beyond those that may be queued that commands may take when the peer does not read. */
+const mostCommandBytes = 1 << 20
 
 /** Connections that have something to write, outside their own turns. */
 const dirty: MessageConnection[] = []
@@ -93,7 +93,12 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
 
   /** @internal */
   protected get isOverloaded(): boolean {
-    return (this.writer?.waiting ?? 0) >= mostWaiting || this.answers.isOverloaded
+    const { writer, owner, transport } = this
+    if (writer === undefined) return false
+    // Who keeps to the rules reads on while it has so many requests: each side may wait for the other one, not both.
+    if (writer.waitingAnswers > owner.hello.requests) return true
+    if (this.isBlocked && transport.queuedBytes > owner.sendBufferBytes + mostCommandBytes) return true
+    return this.answers.isOverloaded(this.requests.size > 0)
   }
 
   /** @internal */
@@ -198,6 +203,11 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     if (header.group < 0 || this.owner.relay === undefined || this.current !== 'active') return false
     this.answers.checkIndex(header)
     return true
+  }
+
+  /** @internal Whether a synchronous message could begin at once. */
+  get isReadyForOrdered(): boolean {
+    return this.isReady && !this.writer!.isSynchronousBusy
   }
 
   /** @internal Whether a relay may pass a message to it. */

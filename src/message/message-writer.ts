@@ -90,6 +90,11 @@ export class MessageWriter {
     return this.queue.length
   }
 
+  /** Of these, those that answer. */
+  get waitingAnswers(): number {
+    return this.queue.answers
+  }
+
   /** Whether nothing is on its way through it. */
   get isIdle(): boolean {
     return (
