@@ -1,4 +1,4 @@
-import { Runtime } from 'sluice'
+import { Runtime, type SimulationOptions } from 'sluice'
 import { bytes, defineProtocol, type MessageOptions, MessageService, oneWay, parts, request } from 'sluice/messages'
 import { pattern } from './record.js'
 
@@ -47,7 +47,7 @@ function chance(seed: number): () => number {
 }
 
 /** One run; the same seed gives the same one. */
-export async function runModel(seed: number, count = 40): Promise<ModelRun> {
+export async function runModel(seed: number, count = 40, sim: Partial<SimulationOptions> = {}): Promise<ModelRun> {
   const random = chance(seed)
   const between = (from: number, to: number) => Math.floor(from + random() * (to - from + 1))
   const often = (probability: number) => random() < probability
@@ -60,6 +60,7 @@ export async function runModel(seed: number, count = 40): Promise<ModelRun> {
       ...{ shortSendProbability: 0.2, deferredSendProbability: 0.2, spuriousSentProbability: 0.1 },
       ...{ resetProbability: often(0.7) ? 0.4 : 0, resetAfterMaxBytes: between(200, 300_000) },
       ...{ stallProbability: 0.01, stallMaxMs: 500, refuseProbability: 0.05 },
+      ...sim,
     },
   })
   const later = (ms: number) => new Promise<void>((resolve) => runtime.after(ms, resolve))
@@ -82,7 +83,7 @@ export async function runModel(seed: number, count = 40): Promise<ModelRun> {
     if (Buffer.compare(body, message.body) !== 0) violations.push(`message ${message.id} came in with another body`)
     return message
   }
-  const common = { protocols: [protocol], runtime, keepAliveMs: 2000, inactivityTimeoutMs: 20_000, windowBytes: 16_384 }
+  const common = { protocols: [protocol], runtime, keepAliveMs: 4000, inactivityTimeoutMs: 20_000, windowBytes: 16_384 }
   const startServer = async () => {
     const server = new MessageService({ ...common, maxMessageBytes: 10_000_000, random })
     server.handle(protocol, {
