@@ -1,4 +1,4 @@
-import type { SluiceError } from '../errors.js'
+import { SluiceError } from '../errors.js'
 import { failureBody } from './answer.js'
 import { type Codec, codecError } from './codec.js'
 import type { LocalType } from './connection-owner.js'
@@ -261,7 +261,9 @@ export class AnswerDesk {
       return
     }
     const isOurs = (thrown as { code?: string } | null)?.code === 'ERR_SLUICE_MESSAGE_CODEC'
-    this.connection.owner.handlerFailed(thrown, context)
+    // That the sender has gone is no failure of who was reading its stream.
+    const isItsEnd = context.isCanceled && thrown instanceof SluiceError && thrown.phase === 'message'
+    if (!isItsEnd) this.connection.owner.handlerFailed(thrown, context)
     this.failed(context, isOurs ? (thrown as SluiceError) : messageError('MESSAGE_HANDLER_FAILED'))
   }
 
