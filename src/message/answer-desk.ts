@@ -3,7 +3,7 @@ import { failureBody } from './answer.js'
 import { type Codec, codecError } from './codec.js'
 import type { LocalType } from './connection-owner.js'
 import { MessageContext } from './context.js'
-import { MessageError, messageError } from './failure.js'
+import { MessageError, messageError, wireNumberOf } from './failure.js'
 import { awaitsAnswer, isAnswer, isFailureAnswer, type MessageHeader, partOfAnswer, synchronousFlag } from './header.js'
 import type { MessageConnection } from './message-connection.js'
 import type { MessageStream } from './message-stream.js'
@@ -27,6 +27,8 @@ export class AnswerDesk {
   /** Handlers at work, of requests and of messages without answer. */
   private running = 0
   private runningOneWay = 0
+  /** The number of the error that {@link refuse} was last called with. */
+  refusal = 0
 
   constructor(
     private readonly connection: MessageConnection,
@@ -277,10 +279,17 @@ export class AnswerDesk {
 
   /** The same where it has not been accepted. */
   refuse(header: MessageHeader, error: SluiceError): void {
+    this.refusal = wireNumberOf(error)
     if ((header.flags & awaitsAnswer) === 0) return
     const { connection } = this
     const { flags, index, unique } = header
     const context = new MessageContext(connection, undefined as never, flags, index, unique, -1, undefined)
+    this.put(context, isFailureAnswer, failureBody(error))
+  }
+
+  /** Tells that the answer comes to nothing, of which nothing has been sent. */
+  tellFailed({ index, unique }: MessageHeader, error: SluiceError): void {
+    const context = new MessageContext(this.connection, undefined as never, 0, index, unique, -1, undefined)
     this.put(context, isFailureAnswer, failureBody(error))
   }
 
