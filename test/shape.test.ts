@@ -109,6 +109,7 @@ describe('the public API', () => {
     expect(undocumented(join(root, 'src/index.ts'))).toEqual([])
     expect(undocumented(join(root, 'src/message/index.ts'))).toEqual([])
     expect(undocumented(join(root, 'src/etcd/index.ts'))).toEqual([])
+    expect(undocumented(join(root, 'src/msgpack/index.ts'))).toEqual([])
   })
 })
 

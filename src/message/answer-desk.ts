@@ -1,9 +1,9 @@
-import type { SluiceError } from '../errors.js'
+import { SluiceError } from '../errors.js'
 import { failureBody } from './answer.js'
 import { type Codec, codecError } from './codec.js'
 import type { LocalType } from './connection-owner.js'
 import { MessageContext } from './context.js'
-import { MessageError, messageError } from './failure.js'
+import { MessageError, messageError, wireNumberOf } from './failure.js'
 import { awaitsAnswer, isAnswer, isFailureAnswer, type MessageHeader, partOfAnswer, synchronousFlag } from './header.js'
 import type { MessageConnection } from './message-connection.js'
 import type { MessageStream } from './message-stream.js'
@@ -12,6 +12,8 @@ import { encodeBody } from './stream-codec.js'
 
 /** Handlers of messages without answer that may run at once, per connection; then reading rests. */
 const mostRunning = 1024
+/** The same while an answer of the peer is due, which they may be waiting for. */
+const mostRunningWhileAsking = 16 * mostRunning
 /** Parts of an answer that may be under way before the asker says that it takes more. */
 export const partsAhead = 64
 const noBytes = new Uint8Array(0)
@@ -22,7 +24,11 @@ export class AnswerDesk {
   /** By the peer's index. */
   private readonly contexts: (MessageContext | undefined)[] = []
   private count = 0
+  /** Handlers at work, of requests and of messages without answer. */
   private running = 0
+  private runningOneWay = 0
+  /** The number of the error that {@link refuse} was last called with. */
+  refusal = 0
 
   constructor(
     private readonly connection: MessageConnection,
@@ -34,8 +40,21 @@ export class AnswerDesk {
     return this.count
   }
 
-  get isOverloaded(): boolean {
-    return this.running >= mostRunning
+  /** Whether so much is being handled that nothing more should be read; `isAsking`: an answer of the peer is due. */
+  isOverloaded(isAsking: boolean): boolean {
+    // Requests have a bound of their own, but for those that were canceled and are handled all the same.
+    if (this.running - this.runningOneWay > this.maxRequests + mostRunning) return true
+    return this.runningOneWay >= (isAsking ? mostRunningWhileAsking : mostRunning)
+  }
+
+  private began({ flags }: MessageContext): void {
+    this.running++
+    if ((flags & awaitsAnswer) === 0) this.runningOneWay++
+  }
+
+  private stopped({ flags }: MessageContext): void {
+    this.running--
+    if ((flags & awaitsAnswer) === 0) this.runningOneWay--
   }
 
   /**
@@ -130,11 +149,11 @@ export class AnswerDesk {
     }
     if (message.kind === 'parts') void this.answerInParts(context, result)
     else if (typeof (result as Promise<unknown> | undefined)?.then === 'function') {
-      this.running++
+      this.began(context)
       ;(result as Promise<unknown>).then(
         (answer) => this.finished(context, answer),
         (thrown) => {
-          this.running--
+          this.stopped(context)
           this.threw(context, thrown)
           this.connection.touch()
         },
@@ -145,7 +164,7 @@ export class AnswerDesk {
   }
 
   private finished(context: MessageContext, answer: unknown): void {
-    this.running--
+    this.stopped(context)
     this.answer(context, answer)
     this.connection.touch()
   }
@@ -190,7 +209,7 @@ export class AnswerDesk {
   // ---- Answers in parts
 
   private async answerInParts(context: MessageContext, result: unknown): Promise<void> {
-    this.running++
+    this.began(context)
     context.partsAllowed = partsAhead
     const codec = (context.message as { answer: Codec<unknown> }).answer
     try {
@@ -213,7 +232,7 @@ export class AnswerDesk {
     } catch (thrown) {
       this.threw(context, thrown)
     }
-    this.running--
+    this.stopped(context)
     this.connection.touch()
   }
 
@@ -244,7 +263,9 @@ export class AnswerDesk {
       return
     }
     const isOurs = (thrown as { code?: string } | null)?.code === 'ERR_SLUICE_MESSAGE_CODEC'
-    this.connection.owner.handlerFailed(thrown, context)
+    // That the sender has gone is no failure of who was reading its stream.
+    const isItsEnd = context.isCanceled && thrown instanceof SluiceError && thrown.phase === 'message'
+    if (!isItsEnd) this.connection.owner.handlerFailed(thrown, context)
     this.failed(context, isOurs ? (thrown as SluiceError) : messageError('MESSAGE_HANDLER_FAILED'))
   }
 
@@ -258,10 +279,17 @@ export class AnswerDesk {
 
   /** The same where it has not been accepted. */
   refuse(header: MessageHeader, error: SluiceError): void {
+    this.refusal = wireNumberOf(error)
     if ((header.flags & awaitsAnswer) === 0) return
     const { connection } = this
     const { flags, index, unique } = header
     const context = new MessageContext(connection, undefined as never, flags, index, unique, -1, undefined)
+    this.put(context, isFailureAnswer, failureBody(error))
+  }
+
+  /** Tells that the answer comes to nothing, of which nothing has been sent. */
+  tellFailed({ index, unique }: MessageHeader, error: SluiceError): void {
+    const context = new MessageContext(this.connection, undefined as never, 0, index, unique, -1, undefined)
     this.put(context, isFailureAnswer, failureBody(error))
   }
 

@@ -17,10 +17,13 @@ interface Engine {
 const bound = { maxOutputLength: maxPayloadBytes }
 const brotliQuality = { [zlib.constants.BROTLI_PARAM_QUALITY]: 3, [zlib.constants.BROTLI_PARAM_LGWIN]: 16 }
 
-type ZstdFunctions = {
-  zstdCompressSync?: (payload: Uint8Array) => Buffer
-  zstdDecompressSync?: (payload: Uint8Array, options: { maxOutputLength: number }) => Buffer
+interface ZstdFunctions {
+  constants: { ZSTD_c_windowLog: number; ZSTD_d_windowLogMax: number }
+  zstdCompressSync?(payload: Uint8Array, options: { params: Record<number, number> }): Buffer
+  zstdDecompressSync?(payload: Uint8Array, options: { maxOutputLength: number; params: Record<number, number> }): Buffer
 }
+// As much as a packet holds: a frame that asks for a larger window asks for memory that it does not need.
+const zstdWindowLog = 16
 
 interface SnappyPackage {
   compressSync(payload: Uint8Array): Buffer
@@ -37,10 +40,15 @@ const loaders: Record<CompressionEngine, () => Engine> = {
     decompress: (payload) => zlib.brotliDecompressSync(payload, bound),
   }),
   zstd() {
-    const { zstdCompressSync, zstdDecompressSync } = zlib as ZstdFunctions
+    const { constants, zstdCompressSync, zstdDecompressSync } = zlib as unknown as ZstdFunctions
     if (zstdCompressSync === undefined || zstdDecompressSync === undefined)
       throw unavailable('zstd', 'this Node has none; it came with 22.15 and 23.8')
-    return { compress: zstdCompressSync, decompress: (payload) => zstdDecompressSync(payload, bound) }
+    const sending = { params: { [constants.ZSTD_c_windowLog]: zstdWindowLog } }
+    const receiving = { ...bound, params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } }
+    return {
+      compress: (payload) => zstdCompressSync(payload, sending),
+      decompress: (payload) => zstdDecompressSync(payload, receiving),
+    }
   },
   snappy() {
     let snappy: SnappyPackage

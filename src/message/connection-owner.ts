@@ -38,6 +38,7 @@ export interface ConnectionOwner extends SenderOwner {
   readonly maxKeepAlives: number
   readonly activationTimeoutMs: number
   readonly closeTimeoutMs: number
+  readonly sendBufferBytes: number
   /** The numbers that the peer has for our types, and whether the two have anything in common. */
   numbersFor(hello: Hello): { numbers: Map<Message, number>; isCommon: boolean }
   /** The error for a type that the peer does not have. */

@@ -20,8 +20,8 @@ import { RequestTable } from './request-table.js'
 import type { SenderOwner } from './sender.js'
 import { StreamCodec } from './stream-codec.js'
 
-/** Answers and other messages that wait for room, from which on nothing more is read. */
-const mostWaiting = 1024
+/** Bytes beyond those that may be queued that commands may take when the peer does not read. */
+const mostCommandBytes = 1 << 20
 
 /** Connections that have something to write, outside their own turns. */
 const dirty: MessageConnection[] = []
@@ -93,7 +93,12 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
 
   /** @internal */
   protected get isOverloaded(): boolean {
-    return (this.writer?.waiting ?? 0) >= mostWaiting || this.answers.isOverloaded
+    const { writer, owner, transport } = this
+    if (writer === undefined) return false
+    // Who keeps to the rules reads on while it has so many requests: each side may wait for the other one, not both.
+    if (writer.waitingAnswers > owner.hello.requests) return true
+    if (this.isBlocked && transport.queuedBytes > owner.sendBufferBytes + mostCommandBytes) return true
+    return this.answers.isOverloaded(this.requests.size > 0)
   }
 
   /** @internal */
@@ -164,7 +169,7 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     const pending = isReply ? this.requests.find(index, unique) : undefined
     if (!isReply && this.isForOthers(header)) {
       const body = this.owner.relay!.begin(this, header, slot, round)
-      if (body === undefined) this.writer!.putRefuse(slot, round, wireNumberOf(messageError('MESSAGE_CANCELED')))
+      if (body === undefined) this.writer!.putRefuse(slot, round, this.answers.refusal)
       return body
     }
     if (pending?.relayed !== undefined) {
@@ -174,7 +179,7 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     }
     const context = isReply ? undefined : this.answers.accept(header)
     if (isReply ? pending === undefined : context === undefined) {
-      this.writer!.putRefuse(slot, round, wireNumberOf(messageError('MESSAGE_CANCELED')))
+      this.writer!.putRefuse(slot, round, isReply ? wireNumberOf(messageError('MESSAGE_CANCELED')) : this.answers.refusal)
       return undefined
     }
     this.collecting++
@@ -195,9 +200,14 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
 
   // Source: SF-71, SF-73.
   private isForOthers(header: MessageHeader): boolean {
-    if (header.group < 0 || this.owner.relay === undefined || this.current !== 'active') return false
+    if (header.group < 0 || this.owner.relay === undefined || this.current === 'inactive') return false
     this.answers.checkIndex(header)
     return true
+  }
+
+  /** @internal Whether a synchronous message could begin at once. */
+  get isReadyForOrdered(): boolean {
+    return this.isReady && !this.writer!.isSynchronousBusy
   }
 
   /** @internal Whether a relay may pass a message to it. */
@@ -299,9 +309,10 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     const outgoing = this.writer!.messageAt(slot, round)
     if (outgoing === undefined) return
     this.writer!.giveUp(outgoing)
+    const error = errorOfWire(number, '')
     // A request has its answer, or will have it. What has no answer ends here.
-    if ((outgoing.flags & awaitsAnswer) !== 0) return
-    outgoing.complete(errorOfWire(number, ''), undefined)
+    if ((outgoing.flags & awaitsAnswer) !== 0) outgoing.cancelBody(error)
+    else outgoing.complete(error, undefined)
   }
 
   /** @internal */
@@ -440,8 +451,11 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
   bodyFailed(outgoing: Outgoing): void {
     const { body } = outgoing
     const failure = typeof body === 'object' && 'failure' in body ? body.failure : undefined
+    const error = failure ?? messageError('MESSAGE_CANCELED')
     if (outgoing.message !== undefined) this.requests.remove(outgoing)
-    outgoing.complete(failure ?? messageError('MESSAGE_CANCELED'), undefined)
+    // An answer of which the peer has seen nothing, so that it has not been told that it is given up.
+    else if (outgoing.packet < 0) this.answers.tellFailed(outgoing, error)
+    outgoing.complete(error, undefined)
   }
 
   // ---- Ending

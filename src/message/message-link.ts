@@ -23,6 +23,7 @@ import { MessageSender } from './sender.js'
 const noPayload = new Uint8Array(0)
 const keepAlivePacket = packetOf(packetKeepAlive, noPayload)
 const securePacket = packetOf(packetSecure, noPayload)
+const emptyPacket = packetOf(packetData, noPayload)
 /** Bytes of the raw phase that nobody has read. */
 const mostRawBytes = 65_536
 
@@ -68,7 +69,9 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
     super()
     this.packets = new PacketReader(this)
     this.keepAlive = new KeepAlive(owner, isClient, () => {
-      if (this.securing === 'no' && !this.isEnding) this.sendPacket(keepAlivePacket)
+      const maySend = this.securing === 'no' && !this.isEnding
+      if (maySend) this.sendPacket(keepAlivePacket)
+      return maySend
     })
     if (owner.activationTimeoutMs > 0) {
       const expire = () => this.fail(messageError('MESSAGE_INACTIVE', 'it was not activated in time'))
@@ -258,6 +261,7 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
       return
     }
     this.inTurn = true
+    const { lastSentMs } = this.keepAlive
     try {
       const used = this.packets.feed(bytes)
       if (used < bytes.length && !this.isEnding) throw new SluiceError('PLAINTEXT_BEFORE_TLS', { phase: 'message' })
@@ -267,7 +271,16 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
     } finally {
       this.inTurn = false
       if (this.hello !== undefined) this.flushNow()
+      if (this.keepAlive.lastSentMs === lastSentMs) this.tellHeard()
     }
+  }
+
+  // Who only sends is never silent, so it sends no keep-alives and would hear nothing: without this it would take a server
+  // that has nothing to say for gone (SF-62).
+  private tellHeard(): void {
+    const isReady = this.current === 'inactive' || this.current === 'active'
+    if (this.isClient || !isReady || this.isEnding || this.isBlocked || this.securing !== 'no') return
+    if (this.keepAlive.isQuiet) this.sendPacket(emptyPacket)
   }
 
   /** @internal */

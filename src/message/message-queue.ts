@@ -51,20 +51,36 @@ class Level {
 export class MessageQueue {
   private readonly levels = Array.from({ length: queueLevels }, () => new Level())
   private count = 0
+  private answerCount = 0
 
   get length(): number {
     return this.count
   }
 
+  /** Of these, those that answer. */
+  get answers(): number {
+    return this.answerCount
+  }
+
   push(outgoing: Outgoing): void {
     this.levels[outgoing.level]!.push(outgoing)
-    this.count++
+    this.added(outgoing)
   }
 
   /** In front of all others of its level. */
   unshift(outgoing: Outgoing): void {
     this.levels[outgoing.level]!.unshift(outgoing)
+    this.added(outgoing)
+  }
+
+  private added(outgoing: Outgoing): void {
     this.count++
+    if (outgoing.message === undefined) this.answerCount++
+  }
+
+  private removed(outgoing: Outgoing): void {
+    this.count--
+    if (outgoing.message === undefined) this.answerCount--
   }
 
   peek(): Outgoing | undefined {
@@ -78,9 +94,10 @@ export class MessageQueue {
   shift(): Outgoing | undefined {
     if (this.count === 0) return undefined
     for (const level of this.levels) {
-      if (level.length === 0) continue
-      this.count--
-      return level.shift()
+      const outgoing = level.shift()
+      if (outgoing === undefined) continue
+      this.removed(outgoing)
+      return outgoing
     }
     return undefined
   }
@@ -88,7 +105,7 @@ export class MessageQueue {
   /** Answers whether it was there. */
   remove(outgoing: Outgoing): boolean {
     if (!this.levels[outgoing.level]!.remove(outgoing)) return false
-    this.count--
+    this.removed(outgoing)
     return true
   }
 

@@ -90,6 +90,11 @@ export class MessageWriter {
     return this.queue.length
   }
 
+  /** Of these, those that answer. */
+  get waitingAnswers(): number {
+    return this.queue.answers
+  }
+
   /** Whether nothing is on its way through it. */
   get isIdle(): boolean {
     return (
@@ -425,7 +430,9 @@ export class MessageWriter {
 
   /** The message in a slot, if it is still that of the round. */
   messageAt(slot: number, round: number): Outgoing | undefined {
-    return this.rounds[slot] === round ? this.slots[slot] : undefined
+    const outgoing = this.slots[slot]
+    // One that has not begun counts for the next round: what is said is about the one before.
+    return this.rounds[slot] === round && outgoing !== undefined && outgoing.packet >= 0 ? outgoing : undefined
   }
 
   // ---- Further commands

@@ -1,4 +1,5 @@
 import type { SluiceError } from '../errors.js'
+import { messageError } from './failure.js'
 import { idempotentFlag, MessageHeader } from './header.js'
 import type { Message } from './protocol.js'
 import type { RelayedRequest } from './relay.js'
@@ -149,7 +150,8 @@ export class Outgoing extends MessageHeader {
     }
     this.holder = undefined
     this.completion = undefined
-    if (error !== undefined) this.cancelBody(error)
+    // What is left of a stream nobody wants, be it that the answer was there first.
+    if (this.isStream) this.cancelBody(error ?? messageError('MESSAGE_CANCELED'))
     this.body = ''
     this.onEnd?.ended(this, error)
     completion?.completed(this, error, answer)

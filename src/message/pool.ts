@@ -104,7 +104,7 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
     outgoing.sequence = ++this.sequence
     outgoing.onEnd = this
     if ((outgoing.flags & synchronousFlag) !== 0) {
-      if (this.ordered.length > 0 || !this.main?.isReady) this.enqueue(outgoing, this.ordered)
+      if (this.ordered.length > 0 || !this.main?.isReadyForOrdered) this.enqueue(outgoing, this.ordered)
       else this.hand(outgoing, this.main)
     } else {
       const connection = this.queue.length === 0 ? this.pick() : undefined
@@ -150,8 +150,8 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
   roomFor(connection: MessageConnection): void {
     if (connection.state !== 'active') return
     while (this.queue.length + this.ordered.length > 0 && connection.isReady) {
-      const isMain = connection === this.main
-      const ordered = isMain ? this.ordered.peek() : undefined
+      const takesOrder = connection === this.main && connection.isReadyForOrdered
+      const ordered = takesOrder ? this.ordered.peek() : undefined
       const other = this.queue.peek()
       const takesOrdered = ordered !== undefined && (other === undefined || ordered.sequence < other.sequence)
       const outgoing = takesOrdered ? this.ordered.shift() : this.queue.shift()

@@ -71,9 +71,13 @@ export class Relay implements RelayDesk {
 
   private find(group: number, replica: number): MessageConnection | undefined {
     const members = (this.groups.get(group) ?? []).filter(
-      (member) => member.connection.state === 'active' && (replica === 0 || member.replica === replica),
+      ({ connection, replica: own }) =>
+        connection.state === 'active' && !connection.isLeaving && (replica === 0 || own === replica),
     )
-    return members.length === 0 ? undefined : members[this.next++ % members.length]!.connection
+    // Those that take no more only if all are so.
+    const able = members.filter(({ connection }) => connection.canTakeRelayed)
+    const { length } = able.length > 0 ? able : members
+    return length === 0 ? undefined : (able[this.next++ % length] ?? members[0]!).connection
   }
 
   message(from: MessageConnection, header: MessageHeader, body: Uint8Array): void {

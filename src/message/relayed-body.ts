@@ -45,7 +45,7 @@ export class RelayedBody implements IncomingBody, BodySource {
   // ---- Leaving
 
   get isAtEnd(): boolean {
-    return this.isWhole && this.pieces.length === 0
+    return this.failure !== undefined || (this.isWhole && this.pieces.length === 0)
   }
 
   read(maxBytes: number): Uint8Array | undefined | null {

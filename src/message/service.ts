@@ -393,7 +393,7 @@ export class MessageService implements AsyncDisposable {
       keepAliveIntervalMs: options.keepAliveIntervalMs,
       maxKeepAlives: options.maxKeepAlives,
       activationTimeoutMs: options.activationTimeoutMs,
-      closeTimeoutMs: 5000,
+      ...{ closeTimeoutMs: 5000, sendBufferBytes: options.sendBufferBytes },
       numbersFor: (hello) => this.numbersFor(hello),
       unknownType: (message, hello) => unknownType(message, hello),
       compressionFor: (hello) => agreeOn(options.compression, hello.compression),

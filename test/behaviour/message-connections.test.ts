@@ -1,5 +1,5 @@
 // Connections of messages: how they begin, prove who they are, stay alive, and end when a peer does not keep to the rules.
-import type { SluiceError } from 'sluice'
+import type { RuntimeOptions, SluiceError } from 'sluice'
 import {
   bytes,
   defineProtocol,
@@ -28,13 +28,14 @@ const protocol = defineProtocol({
 const { login, whoAmI, blob } = protocol.messages
 
 interface Setup {
+  runtime?: RuntimeOptions
   listen?: MessageListenOptions
   server?: Partial<MessageServiceOptions>
   client?: Partial<MessageServiceOptions>
 }
 
 async function start(mode: Mode, setup: Setup = {}) {
-  const runtime = mode.start()
+  const runtime = mode.start(setup.runtime)
   const stops: { side: string; code: string | undefined }[] = []
   const note = (side: string) => ({
     connectionStop: (_: MessageConnection, error?: SluiceError) => void stops.push({ side, code: error?.code }),
@@ -321,6 +322,38 @@ describe.each(modes().filter(({ simulated }) => simulated))('keep-alives, by the
       await two.pool.request(whoAmI, '')
       await later(two, 900)
     }
+    expect(two.stops).toEqual([])
+  })
+
+  it('come one at a time where the line stands still, and so are not too many when it goes on', async () => {
+    await using two = await start(mode)
+    await two.pool.request(whoAmI, '')
+    const [connection] = two.server.connections
+    connection!.transport.pause()
+    await later(two, 500_000)
+    connection!.transport.resume()
+    expect(await two.pool.request(whoAmI, '')).toBe('nobody, clear')
+    await later(two, 100_000)
+    expect(two.stops).toEqual([])
+  })
+
+  it('are not needed by who only sends: it hears that it is heard', async () => {
+    await using two = await start(mode, { client: { inactivityTimeoutMs: 20_000 } })
+    for (let i = 0; i < 300; i++) {
+      two.pool.post(blob, pattern(10))
+      await later(two, 1000)
+    }
+    expect(two.stops).toEqual([])
+  })
+
+  it('nor while one message takes longer than the silence that is allowed', async () => {
+    await using two = await start(mode, {
+      runtime: { sim: { bytesPerSecond: 1000, sendBufferBytes: 500, receiveWindowBytes: 500 } },
+      client: { inactivityTimeoutMs: 20_000 },
+    })
+    const began = two.runtime.nowMs()
+    await two.pool.send(blob, pattern(200_000), { idempotent: true })
+    expect(two.runtime.nowMs() - began).toBeGreaterThan(150_000)
     expect(two.stops).toEqual([])
   })
 })

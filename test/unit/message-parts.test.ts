@@ -1,10 +1,10 @@
 // Parts of messages that need no connection: codecs, compression, reconnect delays, the bytes in the document.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { deflateRawSync } from 'node:zlib'
+import zlib, { deflateRawSync } from 'node:zlib'
 import type { SluiceError } from 'sluice'
 import { bytes, clone, defineProtocol, json, MessageService, oneWay, request, stream, utf8 } from 'sluice/messages'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, type TestContext } from 'vitest'
 import { agreeOn } from '../../src/message/compression.js'
 import { wireErrorRows } from '../../src/message/failure.js'
 import type { MessageHeader } from '../../src/message/header.js'
@@ -13,6 +13,14 @@ import { PacketBuffer } from '../../src/message/packet-buffer.js'
 import { PacketReader } from '../../src/message/packet-reader.js'
 import { reconnectDelayMs } from '../../src/message/reconnect.js'
 import { pattern } from '../support/record.js'
+
+// Without it the service must refuse the option, and the rest of the test is left out.
+function needsEngine(name: 'deflate' | 'brotli' | 'zstd' | 'snappy', context: TestContext): void {
+  if (name !== 'zstd' || 'zstdCompressSync' in zlib) return
+  const protocols = [defineProtocol({ name: 'a', messages: { x: oneWay(utf8()) } })]
+  expect(codeOf(() => new MessageService({ protocols, compression: ['zstd'] }))).toBe('ERR_SLUICE_INVALID_OPTION')
+  context.skip('needs: Node 22.15 or 23.8 for zstd')
+}
 
 function codeOf(action: () => unknown): string {
   try {
@@ -100,12 +108,38 @@ describe('compression', () => {
     expect(agreeOn(['brotli'], ['deflate'])).toEqual({ compressor: undefined, decompress: undefined })
   })
 
-  it.each(['deflate', 'brotli'] as const)('%s: a bomb or garbage is an error, and grows to nothing', (name) => {
+  it.for([
+    'deflate',
+    'brotli',
+    'zstd',
+    'snappy',
+  ] as const)('%s: a bomb or garbage is an error, and grows to nothing', (name, context) => {
+    needsEngine(name, context)
     const { compressor, decompress } = agreeOn([name], [name])
+    for (const size of [1025, 20_000, 65_536]) {
+      const payload = Buffer.concat([pattern(size / 2), Buffer.alloc(size - Math.floor(size / 2), 'abc')])
+      expect(Buffer.from(decompress!(compressor!.compress(payload)!))).toEqual(payload)
+    }
     expect(decompress!(compressor!.compress(Buffer.alloc(65_536))!).length).toBe(65_536)
     const bomb = compressor!.compress(Buffer.alloc(100_000_000))!
-    for (const bad of [bomb, pattern(100), bomb.subarray(0, 20), new Uint8Array(0)])
+    const oneTooMany = compressor!.compress(Buffer.alloc(65_537))!
+    for (const bad of [bomb, oneTooMany, pattern(100), bomb.subarray(0, 20), new Uint8Array(0)])
       expect(codeOf(() => decompress!(bad))).toBe('ERR_SLUICE_MESSAGE_COMPRESSION_FAILED')
+  })
+
+  it('zstd: a frame that wants more memory than a packet has is an error', (context) => {
+    needsEngine('zstd', context)
+    const { decompress } = agreeOn(['zstd'], ['zstd'])
+    // RFC 8878, section 3.1.1: magic number, no flags, a window of 128 MiB, and one raw block of 3 bytes, the last one.
+    const frame = (window: number) => Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, window, 0x19, 0, 0, 0x61, 0x62, 0x63])
+    expect(Buffer.from(decompress!(frame(0x00))).toString()).toBe('abc')
+    expect(codeOf(() => decompress!(frame(0x88)))).toBe('ERR_SLUICE_MESSAGE_COMPRESSION_FAILED')
+  })
+
+  it('snappy: a length that is too long is not believed, nor is one that is none', () => {
+    const { decompress } = agreeOn(['snappy'], ['snappy'])
+    for (const bad of ['ffffffff0f00', '8180040000', '80808080808080'])
+      expect(codeOf(() => decompress!(Buffer.from(bad, 'hex')))).toBe('ERR_SLUICE_MESSAGE_COMPRESSION_FAILED')
   })
 
   it('is left out for small packets, and for what gets no smaller', () => {

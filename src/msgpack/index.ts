@@ -1,0 +1,3 @@
+// What users import as `sluice/msgpack`.
+
+export { type MessagePacker, msgpack } from './msgpack-codec.js'
