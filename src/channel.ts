@@ -12,7 +12,7 @@ import type { ConnectionSettings } from './settings.js'
 const { eventClosed, eventConnected, eventData, eventDrain, eventEnd, eventFinished } = records
 const { eventListenerFailed, eventOpened, eventReleased, eventTimeout, eventTimer } = records
 const { eventFileFailed, eventHandshakeFailed, eventSecured, eventSecuring } = records
-const { eventOpeningFailed, eventStepBegins, eventStepBytes } = records
+const { eventOpeningFailed, eventRuleLogged, eventStepBegins, eventStepBytes } = records
 const { eventRelayCount, eventRelayTimeout, eventRelaying } = records
 const { controlInTurn, controlOpCount, controlOutBytes, controlReferenceCount, controlWords } = records
 
@@ -38,6 +38,8 @@ export interface ChannelListener {
   readonly hearsFailures: boolean
   /** Nobody was told of the connection. */
   handshakeFailed(error: SluiceError): void
+  /** A rule has said what has this number. */
+  ruleLogged(number: number): void
 }
 
 const framesPerThread = 4
@@ -259,6 +261,9 @@ export class Channel {
         listener?.handshakeFailed(error)
         return
       }
+      case eventRuleLogged:
+        this.listeners.get(id)?.ruleLogged(a)
+        return
       case eventRelayCount:
         this.relays.get(id)?.counted(tag >>> 8, a, b)
         return

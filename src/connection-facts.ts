@@ -10,6 +10,36 @@ export interface RuleMarks {
   readonly tags: readonly string[]
   /** What rules have set, by name. */
   readonly variables: Readonly<Record<string, string>>
+  /** Whom rules say that it comes from; undefined where none did. */
+  readonly source?: RuleEndpoint
+  /** Likewise where it goes to. */
+  readonly destination?: RuleEndpoint
+}
+
+/** An address that a rule has set. */
+export interface RuleEndpoint {
+  /** IP address. */
+  readonly address: string
+  /** Port. */
+  readonly port: number
+}
+
+/** What a rule with the action `log` says. */
+export interface RuleLogEntry {
+  /** Its number in the list, from 0. */
+  readonly rule: number
+  /** The stage at which it was asked. */
+  readonly stage: 'socket' | 'session' | 'content'
+  /** Its `text`. */
+  readonly text: string
+  /** The fact that it names by `value`, as text; undefined where it names none, or the connection has none. */
+  readonly value?: string
+  /** Who it is as far as known then: whom rules or a PROXY header name, else the peer. */
+  readonly source?: string
+  /** Of the socket's other end. */
+  readonly address?: string
+  /** Its port. */
+  readonly port?: number
 }
 
 /** Counters of one connection. */

@@ -698,6 +698,13 @@ export class Connection<Data = unknown> implements AsyncDisposable {
     return (this.flags & (peerEnded | finWritten | destroyed)) === (peerEnded | finWritten)
   }
 
+  /** @internal What has come and waits to be told is told at once. */
+  deliverForRelay(): void {
+    for (const reason of [pausedByUser, records.pausedByStream]) this.resumeFor(reason)
+    if ((this.flags & filtered) !== 0) this.filters!.deliver()
+    else this.unstash()
+  }
+
   /** @internal Bytes given to it by JavaScript that have not left. */
   get heldForRelayBytes(): number {
     return (this.filters?.queuedBytes ?? 0) + this.queuedBelowBytes

@@ -1,5 +1,6 @@
 import type { ByteQueue } from './byte-queue/queue.js'
 import type { Connection } from './connection.js'
+import type { RuleLogEntry } from './connection-facts.js'
 import type { SluiceError } from './errors.js'
 import { expected } from './options.js'
 
@@ -16,6 +17,8 @@ export interface ConnectionHandlers<Data = unknown> {
   open?(connection: Connection<Data>): void
   /** Listeners with `tls` or `handshake`: a peer failed there, so that no connection came of it. `error.code` says how. */
   handshakeError?(error: SluiceError): void
+  /** Listeners with `rules()`: a rule with the action `log` says something. What becomes of the connection is told by others. */
+  ruleLog?(entry: RuleLogEntry): void
   /** Bytes came in. They are a view that is valid until this returns: copy what you keep. Writing it back is free. */
   data?(connection: Connection<Data>, bytes: Uint8Array): void
   /**
@@ -35,7 +38,18 @@ export interface ConnectionHandlers<Data = unknown> {
   close?(connection: Connection<Data>, error?: SluiceError): void
 }
 
-const handlerNames = ['open', 'handshakeError', 'data', 'readable', 'drain', 'end', 'timeout', 'error', 'close']
+const handlerNames = [
+  'open',
+  'handshakeError',
+  'ruleLog',
+  'data',
+  'readable',
+  'drain',
+  'end',
+  'timeout',
+  'error',
+  'close',
+]
 
 /** @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` unless these are handlers, or undefined. */
 export function checkHandlers(handlers: unknown, option = 'handlers'): void {

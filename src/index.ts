@@ -5,7 +5,15 @@ export { ByteQueue, type QueueEnd, type SearchRange } from './byte-queue/queue.j
 export type { EndOfLine, EndOfLinePosition } from './byte-queue/search.js'
 export type { ConnectOptions } from './connect-options.js'
 export type { Connection } from './connection.js'
-export type { ConnectionState, ConnectionStats, RuleMarks, ShutdownOutcome, TcpInfo } from './connection-facts.js'
+export type {
+  ConnectionState,
+  ConnectionStats,
+  RuleEndpoint,
+  RuleLogEntry,
+  RuleMarks,
+  ShutdownOutcome,
+  TcpInfo,
+} from './connection-facts.js'
 export { connect, listen, pair } from './default-runtime.js'
 export type { ConnectionDuplex } from './duplex.js'
 export { type EngineFeatures, type EngineInfo, type EngineName, engines } from './engines.js'

@@ -18,6 +18,7 @@ import {
   signal,
   string,
 } from './options.js'
+import { ruleLogEntry } from './rules/rule-rehearsal.js'
 import { type ConnectionOptions, type ConnectionSettings, connectionOptions } from './settings.js'
 import { type ShutdownOptions, shutdownOptions } from './shutdown.js'
 import type { TlsContext } from './tls/context.js'
@@ -193,6 +194,14 @@ export class Listener implements ChannelListener, AsyncDisposable {
   handshakeFailed(error: SluiceError): void {
     this.settings.handlers?.handshakeError?.(error)
     this.taker?.handshakeError(error)
+  }
+
+  /** @internal A rule has said something; whoever does not listen pays nothing for it. */
+  ruleLogged(number: number): void {
+    const { handlers } = this.settings
+    if (handlers?.ruleLog === undefined) return
+    const entry = native.opening.takeRuleLog(number)
+    if (entry !== undefined) handlers.ruleLog(ruleLogEntry(entry))
   }
 
   /** @internal Connections go to `taker`, unread, in place of handlers and iterators. */

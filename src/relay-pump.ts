@@ -13,6 +13,7 @@ export class RelayPump {
   private readonly pending: Uint8Array[] = []
   private hasEnded = false
   private isHeld = false
+  private isFinishing = false
 
   constructor(
     readonly from: Connection,
@@ -27,7 +28,8 @@ export class RelayPump {
 
   data(bytes: Uint8Array): void {
     this.bytes += bytes.length
-    if (this.pending.length > 0) this.pending.push(bytes.slice())
+    if (this.isFinishing) this.to.writeForRelay(bytes.slice())
+    else if (this.pending.length > 0) this.pending.push(bytes.slice())
     else this.give(bytes)
     this.settle()
   }
@@ -49,8 +51,9 @@ export class RelayPump {
     if (!this.isHeld) this.from.resumeFor(pausedByStream)
   }
 
-  /** The sender is gone: what came from it is written whatever the receiver's limit says, as nothing follows. */
+  /** The sender is gone or about to be: what came from it is written whatever the receiver's limit says, as little follows. */
   finish(): void {
+    this.isFinishing = true
     for (const piece of this.pending.splice(0)) this.to.writeForRelay(piece)
   }
 
@@ -72,7 +75,7 @@ export class RelayPump {
   private settle(): void {
     const { pending, to } = this
     if (pending.length === 0 && this.hasEnded) to.endForRelay()
-    if (pending.length === 0 && to.heldForRelayBytes < this.highWaterBytes) return
+    if (this.isFinishing || (pending.length === 0 && to.heldForRelayBytes < this.highWaterBytes)) return
     if (this.isHeld) return
     this.isHeld = true
     this.from.pauseFor(pausedByStream)

@@ -182,6 +182,8 @@ export class Relay implements AsyncDisposable {
   private readonly counts: [number, number] = [0, 0]
   private readonly gone: [boolean, boolean] = [false, false]
   private isClosing = false
+  // close() waits until JavaScript has passed on all that it had before native code took over.
+  private beginClosing: (() => void) | undefined
   private failure: { side: RelaySide | undefined; cause: SluiceError } | undefined
   private resolve!: (result: RelayResult) => void
   private reject!: (error: RelayError) => void
@@ -296,6 +298,14 @@ export class Relay implements AsyncDisposable {
     const { from, bytes } = pump
     pump.isHandedOver = true
     from.channel.stage(opRelayGo | from.tag, from.slot, bytes | 0, Math.floor(bytes / 2 ** 32))
+    this.closeWhenJoined()
+  }
+
+  private closeWhenJoined(): void {
+    const { id, pumps, gone, beginClosing } = this
+    if (id !== undefined && pumps.some(({ isHandedOver }, side) => !isHandedOver && !gone[side])) return
+    this.beginClosing = undefined
+    beginClosing?.()
   }
 
   /** @internal */
@@ -324,7 +334,11 @@ export class Relay implements AsyncDisposable {
     if (this.isClosing || this.failure !== undefined) return
     this.isClosing = true
     for (const pump of this.pumps) pump.finish()
-    for (const connection of this.connections) connection.beginClose(timeoutMs)
+    for (const connection of this.connections) connection.deliverForRelay()
+    this.beginClosing = () => {
+      for (const connection of this.connections) connection.beginClose(timeoutMs)
+    }
+    this.closeWhenJoined()
   }
 
   /** @internal */
@@ -357,6 +371,7 @@ export class Relay implements AsyncDisposable {
   /** @internal */
   connectionClosed(side: 0 | 1, error: SluiceError | undefined): void {
     this.gone[side] = true
+    this.closeWhenJoined()
     const connection = this.connections[side]
     const other = (1 - side) as 0 | 1
     const inOrder = error === undefined && (this.isClosing || connection.hasEndedInOrder)

@@ -82,6 +82,7 @@ Napi::Value recordNumbers(const Napi::CallbackInfo& info) {
   set("eventStepBegins", EventType::stepBegins);
   set("eventStepBytes", EventType::stepBytes);
   set("eventOpeningFailed", EventType::openingFailed);
+  set("eventRuleLogged", EventType::ruleLogged);
   set("eventRelaying", EventType::relaying);
   set("eventRelayCount", EventType::relayCount);
   set("eventRelayTimeout", EventType::relayTimeout);

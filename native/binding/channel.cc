@@ -584,16 +584,14 @@ Napi::Value Channel::proxyHeader(const Napi::CallbackInfo& info) {
 Napi::Value Channel::ruleMarks(const Napi::CallbackInfo& info) {
   const Target target(info);
   bool found = false;
-  std::vector<std::string> tags;
-  std::vector<std::pair<std::string, std::string>> variables;
+  values::ShownMarks marks;
   onLoop([&](Network& network, Loop&) {
     const Connection* connection = network.find(target.slot, target.tag);
     if (connection == nullptr || !connection->opening || !connection->opening->marks) return;
     found = true;
-    tags = connection->opening->marks->tags();
-    variables = connection->opening->marks->variables();
+    marks = values::ShownMarks(*connection->opening->marks);
   });
-  return found ? values::ruleMarks(info.Env(), tags, variables) : info.Env().Undefined();
+  return found ? values::ruleMarks(info.Env(), marks) : info.Env().Undefined();
 }
 
 Napi::Value Channel::connectionStats(const Napi::CallbackInfo& info) {

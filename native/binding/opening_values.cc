@@ -112,6 +112,24 @@ Napi::Value takeFailure(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// (number of what a rule has said, as an event carries it): that, or undefined when too much has followed.
+Napi::Value takeRuleLog(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  RuleLogReport report;
+  if (!RuleLogs::shared().take(info[0].As<Napi::Number>().Int32Value(), report)) return env.Undefined();
+  auto result = ruleLogEntry(env, report.entry);
+  result.Set("address", string(env, report.remoteAddress));
+  result.Set("port", static_cast<uint32_t>(report.remotePort));
+  return result;
+}
+
+Napi::Object endpoint(Napi::Env env, const SocketAddress& address) {
+  auto result = Napi::Object::New(env);
+  result.Set("address", string(env, address.host()));
+  result.Set("port", static_cast<uint32_t>(address.port()));
+  return result;
+}
+
 // So that a test can compare them with the error table.
 Napi::Value reasons(const Napi::CallbackInfo& info) {
   auto list = Napi::Array::New(info.Env());
@@ -161,21 +179,34 @@ Napi::Object openingCounts(Napi::Env env, const OpeningCounts& counts) {
   return result;
 }
 
-Napi::Object ruleMarks(Napi::Env env, const std::vector<std::string>& tags,
-                       const std::vector<std::pair<std::string, std::string>>& variables) {
+Napi::Object ruleMarks(Napi::Env env, const ShownMarks& marks) {
   auto result = Napi::Object::New(env);
-  auto list = Napi::Array::New(env, tags.size());
-  for (uint32_t i = 0; i < tags.size(); i++) list.Set(i, tags[i]);
+  auto list = Napi::Array::New(env, marks.tags.size());
+  for (uint32_t i = 0; i < marks.tags.size(); i++) list.Set(i, marks.tags[i]);
   auto map = Napi::Object::New(env);
-  for (const auto& [name, value] : variables) map.Set(name, value);
+  for (const auto& [name, value] : marks.variables) map.Set(name, value);
   result.Set("tags", list);
   result.Set("variables", map);
+  if (marks.source) result.Set("source", endpoint(env, *marks.source));
+  if (marks.destination) result.Set("destination", endpoint(env, *marks.destination));
+  return result;
+}
+
+Napi::Object ruleLogEntry(Napi::Env env, const ConnectionMarks::LogEntry& entry) {
+  constexpr const char* stages[] = {"socket", "session", "content"};
+  auto result = Napi::Object::New(env);
+  result.Set("rule", entry.rule);
+  result.Set("stage", stages[static_cast<size_t>(entry.stage)]);
+  result.Set("text", string(env, entry.text));
+  result.Set("value", string(env, entry.value));
+  result.Set("source", string(env, entry.source.host()));
   return result;
 }
 
 Napi::Object openingBinding(Napi::Env env) {
   auto exports = Napi::Object::New(env);
   exports.Set("takeFailure", Napi::Function::New(env, takeFailure));
+  exports.Set("takeRuleLog", Napi::Function::New(env, takeRuleLog));
   exports.Set("reasons", Napi::Function::New(env, reasons));
   exports.Set("checkNetwork", Napi::Function::New(env, checkNetwork));
   exports.Set("checkSocks", Napi::Function::New(env, checkSocks));

@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,9 +19,20 @@ std::shared_ptr<const OpeningPlan> openingPlan(const Napi::Value& value);
 /// By reason, what came of connections that did not get to their session.
 Napi::Object openingCounts(Napi::Env env, const OpeningCounts& counts);
 
-/// What rules have left on a connection.
-Napi::Object ruleMarks(Napi::Env env, const std::vector<std::string>& tags,
-                       const std::vector<std::pair<std::string, std::string>>& variables);
+/// What of a connection's marks JavaScript is shown, apart from the connection.
+struct ShownMarks {
+  ShownMarks() = default;
+  explicit ShownMarks(const ConnectionMarks& marks)
+      : tags(marks.tags()), variables(marks.variables()), source(marks.source), destination(marks.destination) {}
+
+  std::vector<std::string> tags{};
+  std::vector<std::pair<std::string, std::string>> variables{};
+  std::optional<SocketAddress> source{}, destination{};
+};
+/// What rules have left on a connection: RuleMarks.
+Napi::Object ruleMarks(Napi::Env env, const ShownMarks& marks);
+/// What a rule has said: NativeRuleLogEntry.
+Napi::Object ruleLogEntry(Napi::Env env, const ConnectionMarks::LogEntry& entry);
 
 /// The functions of NativeOpenings in src/native/binding.ts.
 Napi::Object openingBinding(Napi::Env env);

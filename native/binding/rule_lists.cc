@@ -39,8 +39,9 @@ constexpr std::string_view conditions[] = {"all",
                                            "variable"};
 constexpr std::string_view comparisonNames[] = {"less",     "lessOrEqual",    "equal",
                                                 "notEqual", "greaterOrEqual", "greater"};
-constexpr std::string_view actions[] = {"accept", "reject", "silentDrop", "delay",  "expectProxy",   "track",
-                                        "tag",    "set",    "count",      "assign", "typeOfService", "mark"};
+constexpr std::string_view actions[] = {"accept",        "reject", "silentDrop", "delay",          "expectProxy",
+                                        "track",         "tag",    "set",        "count",          "assign",
+                                        "typeOfService", "mark",   "setSource",  "setDestination", "log"};
 static_assert(std::size(stages) == ruleStages && std::size(facts) == ruleFacts);
 static_assert(std::size(conditions) == conditionKinds && std::size(comparisonNames) == comparisons);
 static_assert(std::size(actions) == ruleActionKinds);
@@ -119,6 +120,9 @@ std::shared_ptr<const RuleList> readRules(Info info, size_t first) {
     rule.text = values::text(object, "text");
     rule.value = readFact(object.Get("value"));
     rule.counter = readCounter(object.Get("counter"));
+    rule.ipv4Bits = static_cast<uint8_t>(std::min(values::number(object, "ipv4Bits"), 32u));
+    rule.ipv6Bits = static_cast<uint8_t>(std::min(values::number(object, "ipv6Bits"), 128u));
+    rule.says = values::flag(object, "says");
     rules.push_back(std::move(rule));
   }
   return RuleList::create(rules, info[first + 1].As<Napi::Number>().Uint32Value());
@@ -202,7 +206,10 @@ Napi::Object verdictOf(Napi::Env env, RuleStage stage, const RuleVerdict& verdic
   static const ConnectionMarks none;
   if (!marks) marks = &none;
   auto result = Napi::Object::New(env);
-  result.Set("marks", values::ruleMarks(env, marks->tags(), marks->variables()));
+  result.Set("marks", values::ruleMarks(env, values::ShownMarks(*marks)));
+  auto log = Napi::Array::New(env);
+  for (const ConnectionMarks::LogEntry& entry : marks->log) log.Set(log.Length(), values::ruleLogEntry(env, entry));
+  result.Set("log", log);
   result.Set("action", outcomes[static_cast<size_t>(verdict.action)]);
   result.Set("stage", std::string(stages[static_cast<size_t>(stage)]));
   result.Set("rule", verdict.rule);

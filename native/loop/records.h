@@ -30,6 +30,7 @@ enum class EventType : uint8_t {
   stepBegins = 24,  // id: slot, a: listener key, 0 for connect(), b: number of a step of JavaScript's
   stepBytes,        // id: slot, a: offset in the slab, b: length; for that step, which answers with stepAnswer
   openingFailed,  // id: slot, a: number (OpeningFailures) | OpeningFailure << 24, or 0, b: listener key; no `opened`
+  ruleLogged,     // id: listener key, a: number (RuleLogs); the connection's own fate is told by others
   relaying =
       40,        // id: slot; data before this is JavaScript's to pass on, what comes after it goes to the other one
   relayCount,    // id: relay, tag: side << 8, a: low, b: high half of its bytes; before the second `closed`

@@ -56,7 +56,13 @@ const TlsSession* Opening::session() const {
 
 // Whether the system takes them is its affair: marks need privileges, and ends of pairs have no options.
 void Opening::applyMarks() {
-  if (!marks || !(marks->typeOfService || marks->mark) || network_.at(slot_).local) return;
+  if (!marks) return;
+  for (ConnectionMarks::LogEntry& entry : marks->log) {
+    const int32_t number = RuleLogs::shared().put({std::move(entry), source().host(), source().port()});
+    network_.loop_.emit(EventType::ruleLogged, 0, network_.at(slot_).listenerKey, number);
+  }
+  marks->log = {};
+  if (!(marks->typeOfService || marks->mark) || network_.at(slot_).local) return;
   const auto set = [this](SocketOption option, std::optional<uint32_t>& value) {
     if (value) (void)network_.engine_.setOption(slot_, {option, static_cast<int32_t>(*value), ""});
     value.reset();

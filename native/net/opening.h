@@ -46,6 +46,14 @@ struct OpeningReport {
 };
 using OpeningFailures = FailureTable<OpeningReport>;
 
+/// What a rule wants to be told, of which connection.
+struct RuleLogReport {
+  ConnectionMarks::LogEntry entry;
+  std::string remoteAddress;
+  uint16_t remotePort = 0;
+};
+using RuleLogs = FailureTable<RuleLogReport>;
+
 /// One connection's way through its steps. It exists while they run, and afterwards while what they found out is of
 /// interest.
 ///
@@ -98,7 +106,7 @@ class Opening final : public OpeningContext {
   bool isForgettable() const { return claimed_ == nullptr && marks == nullptr; }
   /// Of TLS that is done; null where there is none.
   const TlsSession* session() const;
-  /// Sets what rules want of the socket.
+  /// Sets what rules want of the socket, and tells what they want to be told.
   void applyMarks();
   /// Tells rules' counters of bytes since the last time. Whether there were any.
   bool countBytes(uint64_t bytesRead, uint64_t bytesWritten);

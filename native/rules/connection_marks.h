@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/address.h"
 #include "base/clock.h"
 #include "rules/rule_facts.h"
 #include "rules/stick_table.h"
@@ -49,6 +50,18 @@ class ConnectionMarks {
   void set(std::string_view name, std::string_view value);
   /// Null where nothing has set it.
   const std::string* variable(std::string_view name) const;
+
+  /// Whom rules say that the connection comes from and goes to, whatever socket and PROXY header say (HP-55).
+  std::optional<SocketAddress> source{}, destination{};
+
+  /// What rules want to be told, for whoever can tell it to take away.
+  struct LogEntry {
+    RuleStage stage = RuleStage::socket;
+    uint32_t rule = 0;
+    std::string text{}, value{};
+    SocketAddress source{};
+  };
+  std::vector<LogEntry> log{};
 
   /// Socket options that rules ask for, for whoever owns the socket to set and to reset here (engine/socket_option.h).
   std::optional<uint32_t> typeOfService{}, mark{};

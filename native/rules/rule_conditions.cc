@@ -87,7 +87,7 @@ Truth RuleConditions::evaluate(uint32_t index, const RuleFacts& facts, const Con
 bool RuleConditions::test(const Node& node, const RuleFacts& facts, const ConnectionMarks* marks) const {
   switch (node.kind) {
     case ConditionKind::network: {
-      const SocketAddress* address = addressOf(node.fact, facts);
+      const SocketAddress* address = addressOf(node.fact, facts, marks);
       if (!address) return false;
       const auto& [shared, values] = networks_[node.operand];
       const auto set = shared->get();
@@ -95,7 +95,7 @@ bool RuleConditions::test(const Node& node, const RuleFacts& facts, const Connec
       return entry && (values.empty() || oneOf(values, set->value(*entry)));
     }
     case ConditionKind::port: {
-      const SocketAddress* address = addressOf(node.fact, facts);
+      const SocketAddress* address = addressOf(node.fact, facts, marks);
       return address && IpBits::of(*address) && address->port() >= node.number && address->port() <= node.upTo;
     }
     case ConditionKind::proxied: return facts.proxyVersion != 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "rules/network.h"
 #include "rules/rule_conditions.h"
 #include "rules/rule_spec.h"
 
@@ -50,6 +51,8 @@ struct RuleList::Program {
     std::string text;
     FactSpec value;
     CounterSpec counter;
+    uint8_t ipv4Bits, ipv6Bits;
+    bool says;
   };
   uint64_t id = ++listsMade;
   RuleConditions conditions;
@@ -57,11 +60,29 @@ struct RuleList::Program {
   std::vector<std::atomic<uint64_t>> hits;
 
   explicit Program(size_t rules) : hits(rules) {}
-  void carryOut(const Rule& rule, const RuleFacts& facts, std::unique_ptr<ConnectionMarks>& marks) const;
+  static void setAddress(const Rule& rule, const RuleFacts& facts, std::unique_ptr<ConnectionMarks>& marks);
+  void carryOut(RuleStage stage, const Rule& rule, const RuleFacts& facts,
+                std::unique_ptr<ConnectionMarks>& marks) const;
 };
 
+// What names no address changes nothing.
+void RuleList::Program::setAddress(const Rule& rule, const RuleFacts& facts,
+                                   std::unique_ptr<ConnectionMarks>& marks) {
+  const bool ofSource = rule.action == RuleActionKind::setSource;
+  const SocketAddress* before = addressOf(ofSource ? RuleFact::source : RuleFact::destination, facts, marks.get());
+  const SocketAddress* given = addressOf(rule.value.fact, facts, marks.get());
+  const auto bits = given ? IpBits::of(*given) : parseIp(textOf(rule.value, facts, marks.get()));
+  if (!bits) return;
+  const uint16_t port = rule.number != RuleSpec::noPort ? static_cast<uint16_t>(rule.number)
+                        : before != nullptr             ? before->port()
+                                                        : uint16_t{0};
+  const auto address = SocketAddress::ip(bits->prefix(bits->isIpv4 ? rule.ipv4Bits : rule.ipv6Bits).text(), port);
+  if (!address) return;
+  (ofSource ? made(marks).source : made(marks).destination) = *address;
+}
+
 // An action that does not end the evaluation.
-void RuleList::Program::carryOut(const Rule& rule, const RuleFacts& facts,
+void RuleList::Program::carryOut(RuleStage stage, const Rule& rule, const RuleFacts& facts,
                                  std::unique_ptr<ConnectionMarks>& marks) const {
   const CounterSpec& counter = rule.counter;
   switch (rule.action) {
@@ -86,6 +107,16 @@ void RuleList::Program::carryOut(const Rule& rule, const RuleFacts& facts,
     case RuleActionKind::set: made(marks).set(rule.text, textOf(rule.value, facts, marks.get())); return;
     case RuleActionKind::typeOfService: made(marks).typeOfService = rule.number; return;
     case RuleActionKind::mark: made(marks).mark = rule.number; return;
+    case RuleActionKind::setSource:
+    case RuleActionKind::setDestination: return setAddress(rule, facts, marks);
+    case RuleActionKind::log: {
+      const SocketAddress* source = addressOf(RuleFact::source, facts, marks.get());
+      ConnectionMarks::LogEntry entry{.stage = stage, .rule = rule.index, .text = rule.text};
+      if (rule.says) entry.value = textOf(rule.value, facts, marks.get());
+      if (source != nullptr) entry.source = *source;
+      made(marks).log.push_back(std::move(entry));
+      return;
+    }
     default: return;
   }
 }
@@ -96,12 +127,14 @@ std::shared_ptr<const RuleList> RuleList::create(const std::vector<RuleSpec>& ru
   for (const RuleSpec& rule : rules) {
     const auto index = static_cast<uint32_t>(&rule - rules.data());
     program->stages[static_cast<size_t>(rule.stage)].push_back(
-        {rule.action, program->conditions.add(rule.when), index, rule.number, rule.text, rule.value, rule.counter});
+        {rule.action, program->conditions.add(rule.when), index, rule.number, rule.text, rule.value, rule.counter,
+         rule.ipv4Bits, rule.ipv6Bits, rule.says});
     needs.stage[static_cast<size_t>(rule.stage)] = true;
     needs.commonName |= asksFor(rule, RuleFact::commonName, ConditionKind::commonName);
     needs.fingerprint |= asksFor(rule, RuleFact::fingerprint, ConditionKind::fingerprint);
     needs.tlvs |= asksFor(rule, RuleFact::tlv, ConditionKind::tlv);
-    needs.local |= asksForLocal(rule.when) || isLocal(rule.value.fact) || isLocal(rule.counter.key.fact);
+    needs.local |= asksForLocal(rule.when) || isLocal(rule.value.fact) || isLocal(rule.counter.key.fact) ||
+                   rule.action == RuleActionKind::setDestination;
   }
   std::shared_ptr<RuleList> list(new RuleList(std::move(program)));
   list->needs_ = needs;
@@ -148,7 +181,7 @@ RuleVerdict RuleList::evaluate(RuleStage stage, const RuleFacts& facts,
         return ends(RuleAction::silentDrop, &rule);
       case RuleActionKind::delay: verdict.delayMs = rule.number; return goesOnAt(RuleAction::delay, next + 1);
       case RuleActionKind::expectProxy: verdict.expectProxy = true; break;
-      default: program_->carryOut(rule, facts, marks);
+      default: program_->carryOut(stage, rule, facts, marks);
     }
   }
   return ends(RuleAction::accept, nullptr);

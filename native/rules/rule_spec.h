@@ -95,8 +95,11 @@ enum class RuleActionKind : uint8_t {
   assign,         // `number` to the tag (gpt) `counter`
   typeOfService,  // `number`
   mark,           // `number`
+  setSource,  // the address `value`, its leading bits alone, with port `number`, or with noPort the one it has had
+  setDestination,
+  log,  // `text`, and `value` if `says`
 };
-constexpr uint8_t ruleActionKinds = 12;
+constexpr uint8_t ruleActionKinds = 15;
 
 /// One rule, checked.
 struct RuleSpec {
@@ -107,6 +110,10 @@ struct RuleSpec {
   std::string text{};
   FactSpec value{};
   CounterSpec counter{};
+  uint8_t ipv4Bits = 32, ipv6Bits = 128;
+  bool says = false;
+
+  static constexpr uint32_t noPort = UINT32_MAX;
 };
 
 }  // namespace sluice

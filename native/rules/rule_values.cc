@@ -72,10 +72,10 @@ std::optional<std::string_view> findTlv(std::span<const uint8_t> tlvs, uint8_t t
   return std::nullopt;
 }
 
-const SocketAddress* addressOf(RuleFact fact, const RuleFacts& facts) {
+const SocketAddress* addressOf(RuleFact fact, const RuleFacts& facts, const ConnectionMarks* marks) {
   switch (fact) {
-    case RuleFact::source: return facts.source();
-    case RuleFact::destination: return facts.destination();
+    case RuleFact::source: return marks && marks->source ? &*marks->source : facts.source();
+    case RuleFact::destination: return marks && marks->destination ? &*marks->destination : facts.destination();
     case RuleFact::peer: return facts.peer;
     case RuleFact::local: return facts.local;
     default: return nullptr;
@@ -84,7 +84,7 @@ const SocketAddress* addressOf(RuleFact fact, const RuleFacts& facts) {
 
 bool keyOf(const FactSpec& fact, const RuleFacts& facts, const ConnectionMarks* marks, const TableKeyShape& shape,
            TableKey& key) {
-  if (const SocketAddress* address = addressOf(fact.fact, facts)) return shape.ofAddress(*address, key);
+  if (const SocketAddress* address = addressOf(fact.fact, facts, marks)) return shape.ofAddress(*address, key);
   if (fact.fact == RuleFact::localPort) return facts.local && shape.ofNumber(facts.local->port(), key);
   const auto bytes = bytesOf(fact, facts, marks);
   if (!bytes) return false;
@@ -95,7 +95,7 @@ bool keyOf(const FactSpec& fact, const RuleFacts& facts, const ConnectionMarks* 
 }
 
 std::string textOf(const FactSpec& fact, const RuleFacts& facts, const ConnectionMarks* marks) {
-  if (const SocketAddress* address = addressOf(fact.fact, facts)) {
+  if (const SocketAddress* address = addressOf(fact.fact, facts, marks)) {
     const auto ip = IpBits::of(*address);
     return ip ? ip->text() : address->host();
   }

@@ -19,7 +19,7 @@ bool keyOf(const FactSpec& fact, const RuleFacts& facts, const ConnectionMarks* 
 /// A fact as text; "" where the connection has none.
 std::string textOf(const FactSpec& fact, const RuleFacts& facts, const ConnectionMarks* marks);
 /// The address a fact names; null for none.
-const SocketAddress* addressOf(RuleFact fact, const RuleFacts& facts);
+const SocketAddress* addressOf(RuleFact fact, const RuleFacts& facts, const ConnectionMarks* marks);
 
 /// Patterns for server names; see ConditionKind::serverName. Case does not count.
 class NamePatterns {

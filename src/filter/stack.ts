@@ -110,6 +110,12 @@ export class FilterStack {
     queueMicrotask(() => this.runInput())
   }
 
+  /** All that has been filtered is handed out now. */
+  deliver(): void {
+    this.budgetBytes = Number.POSITIVE_INFINITY
+    if (!this.inputOver) this.input.run(this.handOut)
+  }
+
   /** Nobody wants to read any more. */
   stopInput(): void {
     this.inputOver = true

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import type { Connection } from '../connection.js'
+import type { RuleMarks } from '../connection-facts.js'
 import { nativeError } from '../errors.js'
 import { isFailure, type NativeAddress, type NativeProxySend, type NativeProxySsl, native } from '../native/binding.js'
 import {
@@ -266,8 +267,15 @@ export function parseProxySend(input: unknown, within: string): NativeProxySend 
     version,
     local,
     crc32c,
-    source: local ? undefined : (checked.source ?? claimed?.source ?? endpointOf(onBehalfOf, 'remote')),
-    destination: local ? undefined : (checked.destination ?? claimed?.destination ?? endpointOf(onBehalfOf, 'local')),
+    source: local
+      ? undefined
+      : (checked.source ?? byRule(onBehalfOf, 'source') ?? claimed?.source ?? endpointOf(onBehalfOf, 'remote')),
+    destination: local
+      ? undefined
+      : (checked.destination ??
+        byRule(onBehalfOf, 'destination') ??
+        claimed?.destination ??
+        endpointOf(onBehalfOf, 'local')),
     tlvs: checked.tlvs ?? [],
     ...partsOf(checked),
   }
@@ -292,6 +300,12 @@ export interface ProxyClient {
   readonly remotePort: number | undefined
   readonly tls: TlsInfo | undefined
   readonly proxy?: ProxyHeader | undefined
+  readonly marks?: RuleMarks | undefined
+}
+
+function byRule(of: ProxyClient | undefined, side: 'source' | 'destination'): NativeAddress | undefined {
+  const set = of?.marks?.[side]
+  return set && { ...set, family: isIP(set.address) === 4 ? 'IPv4' : 'IPv6' }
 }
 
 function endpointOf(of: ProxyClient | undefined, side: 'local' | 'remote'): NativeAddress | undefined {

@@ -113,6 +113,23 @@ export interface NativeOpening {
   connectsTls: boolean
 }
 
+/** What rules have left on a connection. */
+export interface NativeRuleMarks {
+  tags: string[]
+  variables: Record<string, string>
+  source?: { address: string; port: number }
+  destination?: { address: string; port: number }
+}
+
+/** What a rule has said; texts are '' where there is nothing. */
+export interface NativeRuleLogEntry {
+  rule: number
+  stage: 'socket' | 'session' | 'content'
+  text: string
+  value: string
+  source: string
+}
+
 /** Everything of openings that is no connection. */
 export interface NativeOpenings {
   /** What the failure of this number was; step and address are '' when too many have followed. */
@@ -124,6 +141,8 @@ export interface NativeOpenings {
     address: string
     port: number
   }
+  /** What a rule has said, by the number of an event; undefined when too much has followed. */
+  takeRuleLog(number: number): (NativeRuleLogEntry & { address: string; port: number }) | undefined
   reasons(): string[]
   /** Undefined for a network; otherwise which one may be meant, or ''. */
   checkNetwork(text: string): string | undefined
@@ -496,7 +515,7 @@ export interface NativeChannel {
   /** What a step has read; undefined when there was none. */
   proxyHeader(slot: number, tag: number): NativeProxyHeader | undefined
   /** What rules have left; undefined when nothing. */
-  ruleMarks(slot: number, tag: number): { tags: string[]; variables: Record<string, string> } | undefined
+  ruleMarks(slot: number, tag: number): NativeRuleMarks | undefined
   connectionStats(slot: number, tag: number): { bytesRead: number; bytesWritten: number; queuedBytes: number }
   stats(): Record<string, number>
   nowMs(): number
@@ -645,6 +664,11 @@ export interface NativeRule {
   text?: string
   value?: NativeFact
   counter?: NativeCounter
+  /** Of setSource and setDestination. */
+  ipv4Bits?: number
+  ipv6Bits?: number
+  /** Of log: whether there is a value. */
+  says?: boolean
 }
 
 /** A connection that rules are asked about without there being one. */
@@ -678,7 +702,8 @@ export interface NativeRuleVerdict {
   rule: number
   delayMs: number
   expectProxy: boolean
-  marks: { tags: string[]; variables: Record<string, string> }
+  marks: NativeRuleMarks
+  log: NativeRuleLogEntry[]
 }
 
 export interface NativeRuleLists {

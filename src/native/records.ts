@@ -18,6 +18,7 @@ export const eventFileFailed = 15
 export const eventStepBegins = 24
 export const eventStepBytes = 25
 export const eventOpeningFailed = 26
+export const eventRuleLogged = 27
 export const eventRelaying = 40
 export const eventRelayCount = 41
 export const eventRelayTimeout = 42

@@ -119,13 +119,14 @@ export function routed(target: RouteTarget | undefined, context: TlsContext | un
     throw expected('given, as not all entries of "tls" have some', target, 'handlers')
   const release = policy?.use({ handlers: target, servesPlaintext }) ?? (() => {})
   const handshakeError = target?.handshakeError?.bind(target)
+  const ruleLog = target?.ruleLog?.bind(target)
   return {
     target,
     release,
     byName: (connection: Connection) => entryOf(connection.tls!.entryNumber)?.handlers,
     handlers:
       some || target instanceof Routes
-        ? ((handshakeError === undefined ? {} : { handshakeError }) as ConnectionHandlers<never>)
+        ? ({ ...(handshakeError && { handshakeError }), ...(ruleLog && { ruleLog }) } as ConnectionHandlers<never>)
         : undefined,
   }
 }

@@ -1,8 +1,18 @@
 import type { Connection } from '../connection.js'
+import type { RuleLogEntry } from '../connection-facts.js'
 import type { SluiceError } from '../errors.js'
 import type { ConnectionHandlers } from '../handlers.js'
 import { checkHandlers } from '../handlers.js'
-import { expected, milliseconds, type OptionalParser, optional, type Parser, parse, type Shape } from '../options.js'
+import {
+  expected,
+  fn,
+  milliseconds,
+  type OptionalParser,
+  optional,
+  type Parser,
+  parse,
+  type Shape,
+} from '../options.js'
 
 /** Where connections of one kind go: to handlers, or on to further {@link Routes}. */
 export type RouteTarget = ConnectionHandlers<never> | Routes
@@ -29,6 +39,8 @@ export interface RouteTable {
   otherwise?: RouteTarget
   /** As in {@link ConnectionHandlers}: failures before a session, of a listener that has these routes. */
   handshakeError?(error: SluiceError): void
+  /** Likewise: what rules say. */
+  ruleLog?(entry: RuleLogEntry): void
 }
 
 /** Prefixes, the longest first, and how many bytes decide at most. */
@@ -44,6 +56,7 @@ export class Routes {
   /** @internal */ readonly firstBytes: FirstBytes | undefined
   /** @internal */ readonly otherwise: RouteTarget | undefined
   /** @internal */ readonly handshakeError: RouteTable['handshakeError']
+  /** @internal */ readonly ruleLog: RouteTable['ruleLog']
 
   /** @internal */
   constructor(table: RouteTable) {
@@ -52,6 +65,7 @@ export class Routes {
     this.alpn = new Map(Object.entries(checked.alpn ?? {}))
     this.otherwise = checked.otherwise
     this.handshakeError = checked.handshakeError as RouteTable['handshakeError']
+    this.ruleLog = checked.ruleLog as RouteTable['ruleLog']
     const list = [...(checked.firstBytes ?? [])].sort((a, b) => b.prefix.length - a.prefix.length)
     this.firstBytes = list.length === 0 ? undefined : { list, timeoutMs: checked.firstBytesTimeoutMs }
     if (this.plain === undefined && this.alpn.size === 0 && list.length === 0 && this.otherwise === undefined)
@@ -166,11 +180,6 @@ const tableShape = {
   }),
   firstBytesTimeoutMs: milliseconds({ default: 10_000 }),
   otherwise: routeTarget,
-  handshakeError: optional({
-    allowed: 'a function',
-    parse(value: unknown, option: string) {
-      if (typeof value !== 'function') throw expected('a function', value, option)
-      return value
-    },
-  }),
-} satisfies Shape<Omit<RouteTable, 'firstBytes' | 'alpn' | 'handshakeError'>> & Record<string, unknown>
+  handshakeError: optional(fn()),
+  ruleLog: optional(fn()),
+} satisfies Shape<Omit<RouteTable, 'firstBytes' | 'alpn' | 'handshakeError' | 'ruleLog'>> & Record<string, unknown>

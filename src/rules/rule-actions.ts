@@ -1,5 +1,6 @@
 import type { NativeRule } from '../native/binding.js'
 import { expected, integer, nearest, oneOf, optional, type Parser, parse, string, withDefault } from '../options.js'
+import { addressParser } from './cidr-set.js'
 import type { RuleAction, RuleStage } from './rule.js'
 import { counterOf, counterShape, placeParser, type RuleContext, refuseEarly, whenOf } from './rule-conditions.js'
 import { canBeKey, factParser, type ParsedFact } from './rule-facts.js'
@@ -20,6 +21,23 @@ const word = integer({ min: 0, max: 0xffffffff })
 const source: ParsedFact = factParser.parse('source', 'by')
 const countable = oneOf(['gpc', 'gpcRate', 'glitchCount', 'glitchRate'])
 const plain: Kind = { shape: {}, make: () => ({}) }
+const keepsPort = 0xffffffff
+const addressing: Kind = {
+  shape: {
+    to: factParser,
+    ipv4Bits: integer({ min: 0, max: 32, default: 32 }),
+    ipv6Bits: integer({ min: 0, max: 128, default: 128 }),
+    port: integer({ min: 0, max: 65_535, default: keepsPort }),
+  },
+  make({ to, port, ...bits }: { to: ParsedFact; port: number; ipv4Bits: number; ipv6Bits: number }, { stage }, option) {
+    refuseEarly(to.from, stage, to.native.fact, `${option}.to`)
+    const { fact, text } = to.native
+    if (fact === 'constant') addressParser.parse(text, `${option}.to.text`)
+    if (fact === 'localPort' || fact === 'alpn' || fact === 'fingerprint')
+      throw expected('a fact that can be an address', fact, `${option}.to`)
+    return { number: port, value: to.native, ...bits }
+  },
+}
 
 const kinds: Readonly<Record<ActionName, Kind>> = {
   accept: plain,
@@ -73,6 +91,15 @@ const kinds: Readonly<Record<ActionName, Kind>> = {
   },
   typeOfService: { shape: { to: integer({ min: 0, max: 255 }) }, make: ({ to }) => ({ number: to }) },
   mark: { shape: { to: word }, make: ({ to }) => ({ number: to }) },
+  setSource: addressing,
+  setDestination: addressing,
+  log: {
+    shape: { text: string({ maxLength: 1000 }), value: optional(factParser) },
+    make({ text, value }: { text: string; value: ParsedFact | undefined }, { stage }, option) {
+      if (value !== undefined) refuseEarly(value.from, stage, value.native.fact, `${option}.value`)
+      return value === undefined ? { text } : { text, value: value.native, says: true }
+    },
+  },
 }
 const names = Object.keys(kinds) as ActionName[]
 const stages = oneOf<RuleStage>(['socket', 'session', 'content'], { default: 'socket' })

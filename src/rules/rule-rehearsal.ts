@@ -1,5 +1,5 @@
-import type { RuleMarks } from '../connection-facts.js'
-import type { NativeRuleFacts, NativeRuleVerdict } from '../native/binding.js'
+import type { RuleLogEntry, RuleMarks } from '../connection-facts.js'
+import type { NativeRuleFacts, NativeRuleLogEntry, NativeRuleVerdict } from '../native/binding.js'
 import {
   boolean,
   expected,
@@ -65,6 +65,8 @@ export interface RuleVerdict extends RuleMarks {
   delayMs: number
   /** Whether a PROXY header is asked for. */
   expectProxy: boolean
+  /** What rules have said. */
+  log: RuleLogEntry[]
 }
 
 const port = integer({ min: 0, max: 65_535, default: 0 })
@@ -136,6 +138,11 @@ export function factsOf(connection: unknown, nowMs: number | undefined): NativeR
 }
 
 /** And what it answers. */
-export function verdictOf({ rule, marks, ...verdict }: NativeRuleVerdict): RuleVerdict {
-  return { ...verdict, ...marks, rule: rule < 0 ? undefined : rule }
+export function verdictOf({ rule, marks, log, ...verdict }: NativeRuleVerdict): RuleVerdict {
+  return { ...verdict, ...marks, rule: rule < 0 ? undefined : rule, log: log.map(ruleLogEntry) }
+}
+
+/** What a rule has said, for those who hear it. */
+export function ruleLogEntry({ value, source, ...rest }: NativeRuleLogEntry & { address?: string }): RuleLogEntry {
+  return { ...rest, ...(value === '' ? {} : { value }), ...(source === '' ? {} : { source }) }
 }

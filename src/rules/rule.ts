@@ -197,6 +197,30 @@ export type RuleAction =
       /** 0 to 4 294 967 295. */
       to: number
     }
+  | {
+      /**
+       * Says whom the connection comes from, or goes to, from now on: for later rules, `connection.marks`, and PROXY headers
+       * sent `onBehalfOf` it. It counts above what a PROXY header claims, before and behind it. `remoteAddress` stays.
+       * Source: HP-55.
+       */
+      action: 'setSource' | 'setDestination'
+      /** An address, or a fact that is one or its text; where it is none, nothing changes. */
+      to: RuleFact
+      /** So many leading bits of IPv4 addresses count, the others are 0. Default 32. */
+      ipv4Bits?: number
+      /** The same for IPv6. Default 128. */
+      ipv6Bits?: number
+      /** The port. Default: the one it has had. */
+      port?: number
+    }
+  | {
+      /** Tells `ruleLog` of the listener's handlers. Nothing is written anywhere. Source: HP-55. */
+      action: 'log'
+      /** What to say, at most 1 000 characters. */
+      text: string
+      /** Something known of the connection, told along. */
+      value?: RuleFact
+    }
 
 /** One rule: when it is asked, what must be so, what it does. */
 export type Rule = RuleBase & RuleAction

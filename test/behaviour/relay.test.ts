@@ -295,6 +295,34 @@ describe.each(modes())('a relay on $name', (mode) => {
     expect([a.inner.state, b.inner.state]).toEqual(['closed', 'closed'])
   })
 
+  it.each([
+    'plain',
+    'TLS',
+    'pair',
+    'filtered',
+  ] as const)('close() right after relay() delivers what had been received before (%s)', async (kind) => {
+    await using runtime = mode.start()
+    for (const paused of [true, false]) {
+      const a = await leg(runtime, kind, { highWaterBytes: 1000 })
+      const b = await leg(runtime, 'plain', { highWaterBytes: 1000 })
+      // Part of it is held for whoever reads, the rest by JavaScript, and by the loop.
+      if (paused) a.inner.pause()
+      else a.inner.readBy(undefined)
+      a.outer.write('x'.repeat(50_000))
+      await eventually(() => a.inner.stats().bytesRead > 0)
+      await new Promise((resolve) => runtime.after(20, () => resolve(undefined)))
+      const told = a.atInner.sizeBytes
+      const had = a.inner.stats().bytesRead
+      const closed = relay(a.inner, b.inner).close({ timeoutMs: 2000 })
+      await Promise.all([a.atOuter.saw('end'), b.atOuter.saw('end')])
+      a.outer.end()
+      b.outer.end()
+      await closed
+      if (kind === 'filtered') expect(b.atOuter.sizeBytes).toBeGreaterThan(0)
+      else expect(b.atOuter.sizeBytes).toBeGreaterThanOrEqual(had - told)
+    }
+  })
+
   it('close() of one of its connections is close() of the relay', async () => {
     await using runtime = mode.start()
     const { a, b, relayed } = await joined(runtime)

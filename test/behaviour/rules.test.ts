@@ -4,9 +4,11 @@ import {
   type Connection,
   connect,
   type ListenOptions,
+  ProxyHeader,
   type Rule,
   RuleList,
   type RuleListOptions,
+  type RuleLogEntry,
   Runtime,
   rules,
   type SluiceError,
@@ -36,7 +38,12 @@ async function serve(mode: Mode, list: RuleList, more: Partial<ListenOptions> = 
   const runtime = mode.start()
   const failures: SluiceError[] = []
   const record = new Record(echo)
-  const handlers = { ...record.handlers, handshakeError: (error: SluiceError) => void failures.push(error) }
+  const said: RuleLogEntry[] = []
+  const handlers = {
+    ...record.handlers,
+    handshakeError: (error: SluiceError) => void failures.push(error),
+    ruleLog: (entry: RuleLogEntry) => void said.push(entry),
+  }
   const options = { host: '127.0.0.1', port: 0, handshake: [rules(list)], ...more }
   const listener = await runtime.listen(options, handlers)
   const to = { host: '127.0.0.1', port: portOf(listener) }
@@ -44,7 +51,7 @@ async function serve(mode: Mode, list: RuleList, more: Partial<ListenOptions> = 
     const record = new Record()
     return { connection: await runtime.connect({ ...to, ...more }, record.handlers), record }
   }
-  return { runtime, listener, record, failures, client, to, [Symbol.asyncDispose]: () => runtime.destroy() }
+  return { runtime, listener, record, failures, said, client, to, [Symbol.asyncDispose]: () => runtime.destroy() }
 }
 
 describe.each(modes())('$name: rules()', (mode) => {
@@ -97,6 +104,42 @@ describe.each(modes())('$name: rules()', (mode) => {
       bytesOutCount: 5000,
       glitchCount: 0,
     })
+  })
+
+  it('say whom a connection comes from, to its handlers and in headers on its behalf, and tell what they are asked to', async () => {
+    const table = clients()
+    const list = new RuleList([
+      { action: 'log', text: 'refused', value: 'peer', when: { tag: 'never' } },
+      { action: 'setSource', to: { text: '192.0.2.77' }, port: 7 },
+      { action: 'track', table },
+      { action: 'log', text: 'comes', value: { variable: 'none' } },
+      { stage: 'session', action: 'setDestination', to: { text: '198.51.100.1' } },
+      { stage: 'session', action: 'log', text: 'goes', value: 'destination' },
+    ])
+    await using server = await serve(mode, list)
+    const { connection } = await server.client()
+    await server.record.saw('open')
+    const accepted = server.record.connection
+    expect(accepted.marks).toEqual({
+      ...{ tags: [], variables: {}, source: { address: '192.0.2.77', port: 7 } },
+      destination: { address: '198.51.100.1', port: server.to.port },
+    })
+    expect(accepted.remoteAddress).toBe('127.0.0.1')
+    expect(table.get('192.0.0.0/8')?.tracking).toBe(1)
+    const header = ProxyHeader.parse(ProxyHeader.write({ onBehalfOf: accepted }))!.header
+    expect(header.source).toMatchObject({ address: '192.0.2.77', port: 7 })
+    expect(header.destination).toMatchObject({ address: '198.51.100.1', port: server.to.port })
+    const peer = { address: '127.0.0.1', port: connection.localPort }
+    await eventually(() => server.said.length === 2)
+    expect(server.said).toEqual([
+      { rule: 3, stage: 'socket', text: 'comes', source: '192.0.2.77', ...peer },
+      { rule: 5, stage: 'session', text: 'goes', value: '198.51.100.1', source: '192.0.2.77', ...peer },
+    ])
+    // Those who are refused are told of as well, before they are.
+    list.replace([{ action: 'log', text: 'no' }, { action: 'reject' }])
+    await server.client().catch(() => {})
+    await eventually(() => server.failures.length === 1 && server.said.length === 3)
+    expect(server.said[2]).toMatchObject({ rule: 0, text: 'no', address: '127.0.0.1' })
   })
 
   it('ask for a PROXY header from those they name, and then go by whom it names', async () => {

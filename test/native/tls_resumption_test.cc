@@ -1,5 +1,6 @@
 #include <string>
 #include <thread>
+#include <tuple>
 
 #include "support/test.h"
 #include "support/tls_pair.h"
@@ -112,6 +113,55 @@ TEST("a session is for one host, name and policy of the client") {
   CHECK(other.visit(server) == fresh);
   CHECK(other.visit(server) == resumed);
   CHECK(visitor.visit(server) == resumed);
+}
+
+TEST("a client resumes nothing that it agreed on as somebody else, with somebody else, or under other terms") {
+  const auto stranger = makeCertificate({.names = {"stranger"}});
+  struct Case {
+    const char* what;
+    void (*change)(TlsOptions&, TlsPeerOptions&, const CertificateAndKey&);
+  };
+  const Case cases[] = {
+      {"serverName", [](auto&, auto& peer, auto&) { peer.serverName = "a.example.com"; }},
+      {"verifyName", [](auto&, auto& peer, auto&) { peer.verifyName = "127.0.0.1"; }},
+      {"checkCommonName", [](auto&, auto& peer, auto&) { peer.checkCommonName = true; }},
+      {"alpn", [](auto&, auto& peer, auto&) { peer.alpn = {"h2"}; }},
+      {"sessionKey", [](auto&, auto& peer, auto&) { peer.sessionKey = "host:444"; }},
+      {"keys", [](auto& o, auto&, auto& who) { o.keys = {{who.certificate, who.key, ""}}; }},
+      {"ca", [](auto& o, auto&, auto& who) { o.ca.push_back(who.certificate); }},
+      {"ciphers", [](auto& o, auto&, auto&) { o.ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256"; }},
+      {"cipherSuites",
+       [](auto& o, auto&, auto&) { o.cipherSuites = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"; }},
+      {"groups", [](auto& o, auto&, auto&) { o.groups = "P-256"; }},
+      {"signatureAlgorithms", [](auto& o, auto&, auto&) { o.signatureAlgorithms = "ECDSA+SHA256"; }},
+      {"maxVersion", [](auto& o, auto&, auto&) { o.maxVersion = TlsVersion::tls12; }},
+  };
+  TlsOptions serving = serverOptions();
+  serving.clientAuth = TlsClientAuth::request;
+  serving.ca = {testAuthority().certificate, stranger.certificate};
+  const auto server = serverContext(serving);
+  const auto sessions = std::make_shared<TlsClientSessions>(100);
+  const auto resumes = [&](const TlsOptions& options, const TlsPeerOptions& peer) {
+    TlsPair pair(clientContext(options), server, peer);
+    if (!pair.handshake()) return std::string("failed");
+    pair.serverSays("tickets come before this");
+    return std::string(pair.client->info().resumed ? "resumed" : "fresh");
+  };
+  TlsOptions options = clientOptions();
+  options.clientSessions = sessions;
+  const TlsPeerOptions peer{.serverName = "localhost", .verifyName = "localhost", .sessionKey = "host:443"};
+  CHECK_EQ(resumes(options, peer), "fresh");
+  for (const Case& each : cases) {
+    setContext(each.what);
+    TlsOptions changed = options;
+    TlsPeerOptions changedPeer = peer;
+    each.change(changed, changedPeer, stranger);
+    CHECK_EQ(resumes(options, peer), "resumed");
+    CHECK_EQ(resumes(changed, changedPeer), "fresh");
+    CHECK_EQ(resumes(changed, changedPeer), "resumed");
+    CHECK_EQ(resumes(options, peer), "resumed");
+  }
+  setContext("");
 }
 
 TEST("a ticket of TLS 1.3 is used once, a session of TLS 1.2 again and again") {
@@ -284,6 +334,69 @@ TEST("a session made without a client certificate does not get around a policy t
     CHECK(!other.server->info().resumed);
     CHECK(other.server->info().hasPeerCertificate);
   }
+}
+
+TEST("a session is for servers that demand the same of clients, in each respect") {
+  const auto other = makeCertificate({.commonName = "Other", .authority = true});
+  const auto crl = createCrl(testAuthority(), {}, 10);
+  REQUIRE(crl);
+  struct Case {
+    const char* what;
+    void (*change)(TlsOptions&, const std::string& otherCa, const std::string& crl);
+  };
+  const Case cases[] = {
+      {"clientAuth", [](auto& o, auto&, auto&) { o.clientAuth = TlsClientAuth::require; }},
+      {"rejectUnauthorized", [](auto& o, auto&, auto&) { o.rejectUnauthorized = false; }},
+      {"ca", [](auto& o, auto& ca, auto&) { o.ca.push_back(ca); }},
+      {"systemTrust", [](auto& o, auto&, auto&) { o.systemTrust = true; }},
+      {"verifyDepth", [](auto& o, auto&, auto&) { o.verifyDepth = 3; }},
+      {"crls", [](auto& o, auto&, auto& list) { o.crls = {list}; }},
+      {"sessionIdContext", [](auto& o, auto&, auto&) { o.sessionIdContext = "x"; }},
+      {"ciphers",
+       [](auto& o, auto&, auto&) { o.ciphers = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256"; }},
+      {"cipherSuites",
+       [](auto& o, auto&, auto&) { o.cipherSuites = "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"; }},
+      {"securityLevel", [](auto& o, auto&, auto&) { o.securityLevel = 1; }},
+  };
+  TlsOptions client = clientOptions();
+  client.keys = {{testClient().certificate, testClient().key, ""}};
+  for (const TlsVersion version : bothVersions) {
+    TlsOptions options = only(serverOptions(), version);
+    options.clientAuth = TlsClientAuth::request;
+    options.ca = {testAuthority().certificate};
+    for (const Case& each : cases) {
+      setContext(each.what);
+      TlsOptions changed = options;
+      each.change(changed, other.certificate, *crl);
+      const auto server = serverContext(options);
+      for (const auto& [made, brought, resumes] : {std::tuple{options, options, true},
+                                                   {options, changed, false},
+                                                   {changed, options, false},
+                                                   {changed, changed, true}}) {
+        REQUIRE(server->reload(made));
+        TlsPair first(clientContext(client), server, {.serverName = "localhost"});
+        REQUIRE(first.handshake());
+        first.serverSays("x");
+        REQUIRE(server->reload(brought));
+        TlsPair second(clientContext(client), server,
+                       {.serverName = "localhost", .session = first.client->session()});
+        REQUIRE(second.handshake());
+        CHECK_EQ(second.server->info().resumed, resumes);
+      }
+    }
+    // With a context of one's own other authorities do not matter, and another one does.
+    TlsOptions one = options, two = options;
+    one.sessionIdContext = "one", two.sessionIdContext = "two";
+    const auto server = serverContext(one);
+    TlsPair first(clientContext(client), server, {.serverName = "localhost"});
+    REQUIRE(first.handshake());
+    first.serverSays("x");
+    REQUIRE(server->reload(two));
+    TlsPair second(clientContext(client), server, {.serverName = "localhost", .session = first.client->session()});
+    REQUIRE(second.handshake());
+    CHECK(!second.server->info().resumed);
+  }
+  setContext("");
 }
 
 TEST("a session is not resumed under a name that allows other ciphers, or asks for more security") {

@@ -130,6 +130,62 @@ describe('a RuleList', () => {
     expect(list.rehearse({ tls: { serverName: 'b' } }).action).toBe('reject')
   })
 
+  it('says whom a connection comes from and goes to, above what socket and PROXY header say', () => {
+    const clients = table()
+    const list = new RuleList([
+      { action: 'setSource', to: 'peer', ipv4Bits: 24, ipv6Bits: 48, when: { not: { peer: '10.9.0.0/16' } } },
+      { action: 'track', table: clients },
+      { action: 'setDestination', to: { text: '2001:db8::7' }, port: 443 },
+      { stage: 'session', action: 'setSource', to: { tlv: 0xe1 }, when: { tlv: 0xe1 } },
+      { stage: 'session', action: 'tag', tag: 'by header', when: { source: '203.0.113.9' } },
+      { stage: 'session', action: 'tag', tag: 'set', when: { source: '192.0.2.0/32' } },
+      {
+        stage: 'session',
+        action: 'tag',
+        tag: 'goes',
+        when: { all: [{ destination: '2001:db8::/32' }, { destinationPort: 443 }] },
+      },
+      { stage: 'session', action: 'tag', tag: 'port', when: { sourcePort: 77 } },
+    ])
+    expect(list.rehearse({ peer: '192.0.2.200', peerPort: 77 })).toMatchObject({
+      ...{ tags: ['set', 'goes', 'port'], source: { address: '192.0.2.0', port: 77 } },
+      destination: { address: '2001:db8::7', port: 443 },
+    })
+    expect(clients.get('192.0.2.0')?.counters.connCount).toBe(1)
+    expect(list.rehearse({ peer: '2001:db8:1:2::3' }).source).toEqual({ address: '2001:db8:1::', port: 0 })
+    const header = { source: { address: '203.0.113.9', port: 5 } }
+    expect(list.rehearse({ peer: '192.0.2.200', proxy: header }).tags).toEqual(['set', 'goes'])
+    expect(list.rehearse({ peer: '10.9.0.1', proxy: header })).toMatchObject({ tags: ['by header', 'goes'] })
+    expect(list.rehearse({ peer: '10.9.0.1', proxy: header }).source).toBeUndefined()
+    // What is no address changes nothing.
+    for (const [value, source] of [
+      ['198.51.100.4', { address: '198.51.100.4', port: 5 }],
+      ['198.51.100', undefined],
+      ['', undefined],
+    ] as const)
+      expect(list.rehearse({ peer: '10.9.0.1', proxy: { ...header, tlvs: [{ type: 0xe1, value }] } }).source).toEqual(
+        source,
+      )
+  })
+
+  it('tells what it is asked to', () => {
+    const list = new RuleList([
+      { action: 'accept', when: { peer: '10.0.0.1' } },
+      { action: 'log', text: 'who is this', value: 'localPort' },
+      { stage: 'session', action: 'log', text: 'named', value: 'serverName', when: { tls: true } },
+      { stage: 'session', action: 'reject' },
+    ])
+    expect(list.rehearse({ localPort: 8080 })).toMatchObject({
+      action: 'reject',
+      log: [{ rule: 1, stage: 'socket', text: 'who is this', value: '8080', source: '127.0.0.1' }],
+    })
+    expect(list.rehearse({ tls: {} }).log.slice(1)).toEqual([
+      { rule: 2, stage: 'session', text: 'named', source: '127.0.0.1' },
+    ])
+    expect(list.rehearse({ peer: '10.0.0.1' }).log).toEqual([])
+    expect(list.hits).toEqual([1, 2, 1, 3])
+  })
+
   it('goes by what a set holds now, and by the value of its networks', () => {
     const set = new CidrSet([
       ['10.0.0.0/8', 'a'],
@@ -215,6 +271,14 @@ describe('a RuleList', () => {
     [{ action: 'expectProxy', stage: 'session' }, 'rules[0].stage', '"socket"'],
     [{ action: 'delay', delayMs: 0 }, 'rules[0].delayMs', 'from 1'],
     [{ action: 'tag' }, 'rules[0].tag', 'is missing'],
+    [{ action: 'setSource' }, 'rules[0].to', 'is missing'],
+    [{ action: 'setSource', to: { text: 'localhost' } }, 'rules[0].to.text', 'an address'],
+    [{ action: 'setSource', to: 'peer', ipv4Bits: 33 }, 'rules[0].ipv4Bits', 'to 32'],
+    [{ action: 'setDestination', to: 'localPort' }, 'rules[0].to', 'can be an address'],
+    [{ action: 'setDestination', to: 'commonName' }, 'rules[0].to', 'before the stage "session"'],
+    [{ action: 'setSource', to: 'peer', port: 65_536 }, 'rules[0].port', '65535'],
+    [{ action: 'log' }, 'rules[0].text', 'is missing'],
+    [{ action: 'log', text: 'x', value: 'serverName' }, 'rules[0].value', 'before the stage "session"'],
     [{ action: 'set', variable: 'x', to: 'serverName' }, 'rules[0].to', 'before the stage "session"'],
   ])('refuses %j, naming %s', (rule, option, text) => {
     const make = () => new RuleList([rule as Rule])
