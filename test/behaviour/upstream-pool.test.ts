@@ -497,7 +497,7 @@ describe.each(modes())('a pool over $name', (mode) => {
   it('lets connections in use finish when it closes, and refuses those who wait', async () => {
     await using runtime = mode.start()
     const a = await backend(runtime, 'a')
-    const pool = poolOf(runtime, [a.options({ maxConnections: 2 })], { check: { intervalMs: 5 } })
+    const pool = poolOf(runtime, [a.options({ maxConnections: 2 })], { check: { intervalMs: 5, timeoutMs: 5000 } })
     await ask(pool)
     const record = new Record()
     const [one, two] = [
