@@ -49,6 +49,18 @@ export interface SocketOptions {
   congestionControl?: string
   /** Routers that a packet may pass, 1 to 255. Default 64, from the system. Source: IP_TTL, ip(7); IPV6_UNICAST_HOPS, ipv6(7). */
   hopLimit?: number
+  /** Largest segment to send and to announce, 88 to 32 767; the system may take less. Before connecting or listening. Default
+   *  from the route. Source: TCP_MAXSEG, tcp(7); HP-128. */
+  maxSegmentBytes?: number
+  /** Of listeners: a connection is accepted when its first bytes are there, or after so long, rounded up to whole seconds. 1 s to
+   *  65 535 s. For protocols in which the client speaks first. Linux only. Source: TCP_DEFER_ACCEPT, tcp(7); HP-128. */
+  deferAcceptMs?: number
+  /** Sends and receives by this network device alone, by its name, at most 15 characters. Linux only. Source: SO_BINDTODEVICE,
+   *  socket(7); HP-128. */
+  device?: string
+  /** Listens at, or connects from, addresses that are not this machine's, where routes lead their packets here. Linux only, needs
+   *  CAP_NET_ADMIN. Default false. Source: IP_TRANSPARENT, ip(7); HP-128. */
+  transparent?: boolean
 }
 
 const maxInt = 2_147_483_647
@@ -71,6 +83,10 @@ export const socketOptionChanges = {
   mark: optional(integer({ min: 0, max: maxInt })),
   congestionControl: optional(string({ maxLength: 15 })),
   hopLimit: optional(integer({ min: 1, max: 255 })),
+  maxSegmentBytes: optional(integer({ min: 88, max: 32_767 })),
+  deferAcceptMs: optional(milliseconds({ min: 1, max: 65_535_000 })),
+  device: optional(string({ maxLength: 15 })),
+  transparent: optional(boolean()),
 } satisfies Shape<SocketOptions>
 
 /** For new listeners and connections: with the defaults. */
@@ -96,6 +112,10 @@ const nativeOrder = [
   'mark',
   'congestionControl',
   'hopLimit',
+  'maxSegmentBytes',
+  'deferAcceptMs',
+  'device',
+  'transparent',
 ] as const satisfies readonly (keyof SocketOptions)[]
 
 const fastOpenQueueLength = 256

@@ -112,6 +112,7 @@ OptionRow rowOf(SocketOption option, [[maybe_unused]] bool listener) {
     case SocketOption::receiveBufferBytes: return SLUICE_SOCKET_OPTION(SO_RCVBUF);
     case SocketOption::typeOfService: return {IPPROTO_IP, IP_TOS, Unit::number, "setsockopt IP_TOS"};
     case SocketOption::hopLimit: return {IPPROTO_IP, IP_TTL, Unit::number, "setsockopt IP_TTL"};
+    case SocketOption::maxSegmentBytes: return SLUICE_TCP_OPTION(TCP_MAXSEG, number);
 #ifdef __linux__
     case SocketOption::userTimeoutMs: return SLUICE_TCP_OPTION(TCP_USER_TIMEOUT, number);
     case SocketOption::quickAck: return SLUICE_TCP_OPTION(TCP_QUICKACK, number);
@@ -120,12 +121,18 @@ OptionRow rowOf(SocketOption option, [[maybe_unused]] bool listener) {
       return SLUICE_TCP_OPTION(TCP_FASTOPEN_CONNECT, number);
     case SocketOption::mark: return SLUICE_SOCKET_OPTION(SO_MARK);
     case SocketOption::congestionControl: return SLUICE_TCP_OPTION(TCP_CONGESTION, number);
+    case SocketOption::deferAcceptMs: return SLUICE_TCP_OPTION(TCP_DEFER_ACCEPT, seconds);
+    case SocketOption::device: return SLUICE_SOCKET_OPTION(SO_BINDTODEVICE);
+    case SocketOption::transparent: return {IPPROTO_IP, IP_TRANSPARENT, Unit::number, "setsockopt IP_TRANSPARENT"};
 #else
     case SocketOption::userTimeoutMs: return SLUICE_NO_OPTION(TCP_USER_TIMEOUT);
     case SocketOption::quickAck: return SLUICE_NO_OPTION(TCP_QUICKACK);
     case SocketOption::fastOpen: return SLUICE_NO_OPTION(TCP_FASTOPEN);
     case SocketOption::mark: return SLUICE_NO_OPTION(SO_MARK);
     case SocketOption::congestionControl: return SLUICE_NO_OPTION(TCP_CONGESTION);
+    case SocketOption::deferAcceptMs: return SLUICE_NO_OPTION(TCP_DEFER_ACCEPT);
+    case SocketOption::device: return SLUICE_NO_OPTION(SO_BINDTODEVICE);
+    case SocketOption::transparent: return SLUICE_NO_OPTION(IP_TRANSPARENT);
 #endif
   }
   return SLUICE_NO_OPTION(unknown);
@@ -151,7 +158,7 @@ Result<void> applyOption(int fd, int family, const SocketOptionValue& value, boo
   if (row.level < 0 || (family == AF_UNIX && row.level != SOL_SOCKET)) {
     return Error{ErrorCode::notSupported, EOPNOTSUPP, row.syscall};
   }
-  if (value.option == SocketOption::congestionControl) {
+  if (value.option == SocketOption::congestionControl || value.option == SocketOption::device) {
     const auto length = static_cast<socklen_t>(value.text.size());
     if (sys::setsockopt(fd, row.level, row.name, value.text.data(), length) < 0) return lastError(row.syscall);
     return {};
@@ -168,6 +175,11 @@ Result<void> applyOption(int fd, int family, const SocketOptionValue& value, boo
     if (set) (void)setInt(fd, IPPROTO_IP, IP_TTL, number, row.syscall);
     return set;
   }
+#ifdef IPV6_TRANSPARENT
+  if (value.option == SocketOption::transparent && family == AF_INET6) {
+    return setInt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, number, "setsockopt IPV6_TRANSPARENT");
+  }
+#endif
   return setInt(fd, row.level, row.name, number, row.syscall);
 }
 

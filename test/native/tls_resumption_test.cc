@@ -128,6 +128,7 @@ TEST("a client resumes nothing that it agreed on as somebody else, with somebody
       {"alpn", [](auto&, auto& peer, auto&) { peer.alpn = {"h2"}; }},
       {"sessionKey", [](auto&, auto& peer, auto&) { peer.sessionKey = "host:444"; }},
       {"keys", [](auto& o, auto&, auto& who) { o.keys = {{who.certificate, who.key, ""}}; }},
+      {"pfx", [](auto& o, auto&, auto& who) { o.pfx = {{pfxOf(who, "x"), "x"}}; }},
       {"ca", [](auto& o, auto&, auto& who) { o.ca.push_back(who.certificate); }},
       {"ciphers", [](auto& o, auto&, auto&) { o.ciphers = "ECDHE-ECDSA-AES128-GCM-SHA256"; }},
       {"cipherSuites",
@@ -238,6 +239,25 @@ TEST("ticket keys are rotated: a ticket survives two rotations, and the third ma
       }
     }
     CHECK_EQ(options.ticketKeys->keys().size(), 3u);
+  }
+}
+
+TEST("a name that has ticket keys of its own goes by these alone") {
+  for (const TlsVersion version : bothVersions) {
+    TlsOptions others = only(serverOptions(), version), own = others;
+    others.ticketKeys = *TlsTicketKeys::create();
+    own.ticketKeys = *TlsTicketKeys::create();
+    const auto server = serverContext(others);
+    REQUIRE(server->setServerNames({{"a.example.com", serverContext(own)}}, false));
+    for (const bool forgetsOwn : {false, true}) {
+      TlsPair first(clientContext(), server, {.serverName = "a.example.com"});
+      REQUIRE(first.handshake());
+      first.serverSays("x");
+      for (int i = 0; i < 3; i++) CHECK((forgetsOwn ? own : others).ticketKeys->rotate());
+      TlsPair second(clientContext(), server, {.serverName = "a.example.com", .session = first.client->session()});
+      REQUIRE(second.handshake());
+      CHECK_EQ(second.server->info().resumed, !forgetsOwn);
+    }
   }
 }
 
@@ -419,6 +439,27 @@ TEST("a session is not resumed under a name that allows other ciphers, or asks f
       REQUIRE(second.handshake());
       CHECK(!second.server->info().resumed);
       if (byCipher) CHECK(second.server->info().cipher.find("CHACHA20") != std::string::npos);
+    }
+  }
+}
+
+TEST("a certificate shown at one name is none at another, also where one policy serves both") {
+  for (const TlsVersion version : bothVersions) {
+    TlsOptions options = only(serverOptions(), version);
+    options.clientAuth = TlsClientAuth::request;
+    options.ca = {testAuthority().certificate};
+    const auto server = serverContext(options);
+    TlsOptions client = clientOptions();
+    client.keys = {{testClient().certificate, testClient().key, ""}};
+    TlsPair first(clientContext(client), server, {.serverName = "localhost"});
+    REQUIRE(first.handshake());
+    first.serverSays("x");
+    const std::string saved = first.client->session();
+    for (const auto& [name, resumes] : {std::pair{"LocalHost", true}, {"a.example.com", false}, {"", false}}) {
+      TlsPair second(clientContext(), server, {.serverName = name, .session = saved});
+      REQUIRE(second.handshake());
+      CHECK_EQ(second.server->info().resumed, resumes);
+      CHECK_EQ(second.server->info().hasPeerCertificate, resumes);
     }
   }
 }

@@ -35,6 +35,7 @@ describe('a RuleList', () => {
       expectProxy: false,
       tags: [],
       variables: {},
+      log: [],
     })
     expect(list.hits).toEqual([1, 1, 2, 1])
   })
@@ -161,7 +162,6 @@ describe('a RuleList', () => {
     for (const [value, source] of [
       ['198.51.100.4', { address: '198.51.100.4', port: 5 }],
       ['198.51.100', undefined],
-      ['', undefined],
     ] as const)
       expect(list.rehearse({ peer: '10.9.0.1', proxy: { ...header, tlvs: [{ type: 0xe1, value }] } }).source).toEqual(
         source,
@@ -272,7 +272,7 @@ describe('a RuleList', () => {
     [{ action: 'delay', delayMs: 0 }, 'rules[0].delayMs', 'from 1'],
     [{ action: 'tag' }, 'rules[0].tag', 'is missing'],
     [{ action: 'setSource' }, 'rules[0].to', 'is missing'],
-    [{ action: 'setSource', to: { text: 'localhost' } }, 'rules[0].to.text', 'an address'],
+    [{ action: 'setSource', to: { text: 'localhost' } }, 'rules[0].to.text', 'IP address'],
     [{ action: 'setSource', to: 'peer', ipv4Bits: 33 }, 'rules[0].ipv4Bits', 'to 32'],
     [{ action: 'setDestination', to: 'localPort' }, 'rules[0].to', 'can be an address'],
     [{ action: 'setDestination', to: 'commonName' }, 'rules[0].to', 'before the stage "session"'],

@@ -24,6 +24,10 @@ const all: Required<SocketOptions> = {
   mark: 9,
   congestionControl: 'cubic',
   hopLimit: 10,
+  maxSegmentBytes: 1000,
+  deferAcceptMs: 5000,
+  device: 'lo',
+  transparent: true,
 }
 
 function nativeNames(): string[] {
@@ -49,7 +53,27 @@ describe('socket options', () => {
 
   it('encode booleans as 0 and 1, and the rest as it is', () => {
     const encoded = encodeSocketOptions(parse(socketOptions, all), 'connection')
-    expect(encoded.map(([, value]) => value)).toEqual([0, 1, 1000, 2000, 3, 4000, 1, 1, 5, 6, 7, 8, 9, 'cubic', 10])
+    expect(encoded.map(([, value]) => value)).toEqual([
+      0,
+      1,
+      1000,
+      2000,
+      3,
+      4000,
+      1,
+      1,
+      5,
+      6,
+      7,
+      8,
+      9,
+      'cubic',
+      10,
+      1000,
+      5000,
+      'lo',
+      1,
+    ])
   })
 
   it('give fast open a queue on a listener and a switch on a connection', () => {

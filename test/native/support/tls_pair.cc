@@ -1,10 +1,13 @@
 #include "support/tls_pair.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/pkcs12.h>
 
 #include <algorithm>
 
 #include "base/assert.h"
+#include "tls/openssl_ptr.h"
 
 #if defined(__SANITIZE_THREAD__)
 // OpenSSL as installed is not instrumented, so TSan does not see what its atomic counters order.
@@ -54,6 +57,21 @@ bool TlsPair::handshake() {
   toServer();
   return client->handshakeDone() && server->handshakeDone() && clientStatus != TlsStatus::failed &&
          serverStatus != TlsStatus::failed;
+}
+
+std::string pfxOf(const CertificateAndKey& own, const char* passphrase) {
+  const OpensslPtr<BIO> keyIn(BIO_new_mem_buf(own.key.data(), static_cast<int>(own.key.size())));
+  const OpensslPtr<BIO> certificateIn(
+      BIO_new_mem_buf(own.certificate.data(), static_cast<int>(own.certificate.size())));
+  const OpensslPtr<EVP_PKEY> key(PEM_read_bio_PrivateKey(keyIn.get(), nullptr, nullptr, nullptr));
+  const OpensslPtr<X509> certificate(PEM_read_bio_X509(certificateIn.get(), nullptr, nullptr, nullptr));
+  const OpensslPtr<PKCS12> bag(
+      PKCS12_create(passphrase, "test", key.get(), certificate.get(), nullptr, 0, 0, 0, 0, 0));
+  unsigned char* bytes = nullptr;
+  const int size = i2d_PKCS12(bag.get(), &bytes);
+  std::string der(reinterpret_cast<char*>(bytes), static_cast<size_t>(size));
+  OPENSSL_free(bytes);
+  return der;
 }
 
 std::string TlsPair::toServer() { return deliver(fromClient, *server, serverStatus); }

@@ -58,6 +58,8 @@ const CertificateAndKey& testAuthority();
 const CertificateAndKey& testServer(TlsKeyType type = TlsKeyType::ecP256);
 const CertificateAndKey& testClient();
 CertificateAndKey makeCertificate(const CertificateRequest& request);
+/// The same as PKCS#12.
+std::string pfxOf(const CertificateAndKey& own, const char* passphrase);
 
 /// Options that work with each other: a server with testServer(), a client that trusts testAuthority().
 TlsOptions serverOptions(TlsKeyType type = TlsKeyType::ecP256);
