@@ -146,7 +146,7 @@ TEST("a header cut at any byte needs more, and then says the same") {
     // In two and three parts: each call gets all that has come by then, so only what each part ends with matters; the
     // last call sees the header whole, and maybe the next layer's first bytes.
     for (size_t first = 1; first < vector.bytes.size(); first++) {
-      for (size_t second = first; second < followed.size(); second += 7) {
+      for (size_t second = first; second < followed.size(); second++) {
         Bytes come(followed.begin(), followed.begin() + static_cast<std::ptrdiff_t>(first));
         CHECK_EQ(parse(come), "needsMore");
         come.insert(come.end(), followed.begin() + static_cast<std::ptrdiff_t>(first),
