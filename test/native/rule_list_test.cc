@@ -478,6 +478,58 @@ TEST("a delay holds once, and evaluation goes on behind it with all that came be
   CHECK_EQ(other.ask(list({rule(RuleActionKind::silentDrop)})).action, RuleAction::silentDrop);
 }
 
+TEST("rules say whom a connection comes from and goes to, for keys, conditions and texts behind them (HP-55)") {
+  const auto table = addressTable();
+  RuleSpec masks = rule(RuleActionKind::setSource);
+  masks.value = {.fact = RuleFact::peer};
+  masks.ipv4Bits = 24;
+  masks.ipv6Bits = 48;
+  masks.number = RuleSpec::noPort;
+  RuleSpec goes = rule(RuleActionKind::setDestination);
+  goes.value = {.fact = RuleFact::constant, .text = "2001:db8::7"};
+  goes.number = 443;
+  RuleSpec text = rule(RuleActionKind::set);
+  text.text = "from";
+  const auto rules = list({masks, track(table), goes, text, rule(RuleActionKind::reject, from({"10.1.2.0/32"}))});
+  CHECK(rules->needs().local);
+  Peer peer("10.1.2.3");
+  peer.claims("198.51.100.1", "198.51.100.2");
+  CHECK(peer.ask(rules).action == RuleAction::reject);
+  CHECK_EQ(peer.marks->source->host(), "10.1.2.0");
+  CHECK_EQ(peer.marks->source->port(), 1234);  // whom the header names had that one
+  CHECK_EQ(peer.marks->destination->host(), "2001:db8::7");
+  CHECK_EQ(peer.marks->destination->port(), 443);
+  CHECK_EQ(*peer.marks->variable("from"), "10.1.2.0");
+  TableKey key;
+  CHECK(table->config().key.ofAddress(*SocketAddress::ip("10.1.2.0", 0), key));
+  CHECK_EQ(table->read(key, {TableData::connCount}, start).value_or(0), 1u);
+  Peer six("2001:db8:1:2::3");
+  CHECK(six.ask(rules).action == RuleAction::accept);
+  CHECK_EQ(six.marks->source->host(), "2001:db8:1::");
+  // What is no address leaves it as it was.
+  masks.value = {.fact = RuleFact::constant, .text = "nobody"};
+  Peer other;
+  CHECK(other.ask(list({masks})).action == RuleAction::accept);
+  CHECK(other.marks == nullptr);
+}
+
+TEST("what rules have to say waits for whoever tells it") {
+  RuleSpec log = rule(RuleActionKind::log);
+  log.text = "who";
+  log.value = {.fact = RuleFact::localPort};
+  log.says = true;
+  RuleSpec mute = rule(RuleActionKind::log);
+  mute.text = "mute";
+  Peer peer;
+  CHECK(peer.ask(list({log, rule(RuleActionKind::log, from({"192.0.2.9"})), mute})).action == RuleAction::accept);
+  REQUIRE(peer.marks->log.size() == 2);
+  CHECK_EQ(peer.marks->log[0].value, "8443");
+  CHECK_EQ(peer.marks->log[0].source.host(), "10.0.0.1");
+  CHECK_EQ(peer.marks->log[1].text, "mute");
+  CHECK_EQ(peer.marks->log[1].rule, 2u);
+  CHECK_EQ(peer.marks->log[1].value, "");
+}
+
 TEST("silent drops may ask for a reset that dies on its way; socket options are left for whoever sets them") {
   RuleSpec drop = rule(RuleActionKind::silentDrop);
   drop.number = 3;
