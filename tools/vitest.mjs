@@ -24,7 +24,12 @@ export async function runVitest(args, env = process.env) {
 /** Runs node in a process group of its own, so that its workers end with it. Resolves with the exit code or signal. */
 function runGroup(args, env) {
   return new Promise((settle, reject) => {
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env, detached: true })
+    const child = spawn(process.execPath, args, {
+      cwd: root,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env,
+      detached: true,
+    })
     const end = (signal) => {
       try {
         process.kill(-child.pid, signal)
