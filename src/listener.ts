@@ -321,7 +321,7 @@ export class Listener implements ChannelListener, AsyncDisposable {
   private async stopAccepting(): Promise<void> {
     this.state = 'closing'
     this.unwatch()
-    for (const channel of this.channels) channel.native.closeListener(this.key)
+    for (const channel of this.channels) channel.native.closeListener(this.key, this.letsHandshakesFinish)
     if (this.unlinkPath !== undefined) removeSocket(this.unlinkPath)
     if (this.referenced) this.channels[0]!.drop()
     await Promise.all(this.channels.map((channel) => channel.fence()))

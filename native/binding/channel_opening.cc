@@ -89,9 +89,11 @@ Napi::Value Channel::listenerStats(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// (key, whether those who have been accepted by now are still told of)
 Napi::Value Channel::closeListener(const Napi::CallbackInfo& info) {
   const auto key = info[0].As<Napi::Number>().Uint32Value();
-  onLoop([&](Network& network, Loop&) { network.closeListener(key); });
+  const bool retire = info[1].IsBoolean() && info[1].As<Napi::Boolean>().Value();
+  onLoop([&](Network& network, Loop&) { retire ? network.retireListener(key) : network.closeListener(key); });
   return info.Env().Undefined();
 }
 

@@ -186,6 +186,10 @@ class Engine {
   /// Stops and closes. No completion of this listener appears afterwards; a connection that the kernel had
   /// already handed over is closed. The id may be given out again.
   virtual void closeListener(ListenerId listener) = 0;
+  /// The same, but connections that the kernel has accepted for us already are still told of, with this id.
+  virtual void retireListener(ListenerId listener) { closeListener(listener); }
+  /// Whether such a connection may still come. Until then the id is nobody else's.
+  virtual bool isRetiring(ListenerId) const { return false; }
 
   /// Starts to connect; `connected` or `connectFailed` follows. Errors: those before the attempt, e.g. a bad local
   /// address or descriptorLimit.

@@ -67,7 +67,7 @@ void UringEngine::setAcceptBudget(ListenerId id, uint32_t count) {
 
 void UringEngine::armAccept(ListenerId id) {
   UringListener& listener = listeners_[id];
-  if (listener.closing || listener.failed || listener.cancelling) return;
+  if (listener.closing || listener.retiring || listener.failed || listener.cancelling) return;
   const bool multishot = listener.budget == unlimitedAccepts && !listener.shared;
   const auto waiting = static_cast<uint32_t>(listener.waiting.size());
   const uint32_t room = listener.budget - std::min(listener.budget, waiting);
@@ -103,6 +103,27 @@ void UringEngine::closeListener(ListenerId id) {
   if (listener.accepting == 0) listeners_.release(id);
 }
 
+// Nobody is refused who has got through already: a successor listens on the same socket, and knows nothing of them.
+void UringEngine::retireListener(ListenerId id) {
+  UringListener& listener = listeners_[id];
+  listener.retiring = true;
+  if (listener.accepting > 0) {
+    cancelAccept(id);
+    (void)enter(false, Deadline::now());
+  }
+  kernel_socket::closeFd(listener.fd);
+  listener.fd = -1;
+  if (!listener.waiting.empty()) listWaiting(id);
+  releaseRetired(id);
+}
+
+bool UringEngine::isRetiring(ListenerId id) const { return listeners_.contains(id) && listeners_[id].retiring; }
+
+void UringEngine::releaseRetired(ListenerId id) {
+  const UringListener& listener = listeners_[id];
+  if (listener.retiring && listener.accepting == 0 && listener.waiting.empty()) listeners_.release(id);
+}
+
 void UringEngine::handleAccepted(ListenerId id, const uring::CompletionEntry& completion, Output& out) {
   UringListener& listener = listeners_[id];
   if (!(completion.flags & uring::completionFlag::more)) {
@@ -115,6 +136,8 @@ void UringEngine::handleAccepted(ListenerId id, const uring::CompletionEntry& co
   }
   if (completion.result >= 0) {
     listener.waiting.push_back(completion.result);
+  } else if (listener.retiring) {
+    // Its end was asked for.
   } else if (completion.result == -EAGAIN) {
     (void)setBlocking(listener.fd);  // somebody who shares it made it non-blocking
   } else if (!passesForAccept(-completion.result)) {
@@ -124,6 +147,7 @@ void UringEngine::handleAccepted(ListenerId id, const uring::CompletionEntry& co
   }
   deliverAccepted(id, out);
   armAccept(id);
+  releaseRetired(id);
 }
 
 void UringEngine::deliverAccepted(ListenerId id, Output& out) {
@@ -132,7 +156,8 @@ void UringEngine::deliverAccepted(ListenerId id, Output& out) {
     listener.turn = turn_;
     listener.turnCount = 0;
   }
-  while (!listener.waiting.empty() && listener.budget > 0 && listener.turnCount < options_.acceptTurnCount &&
+  const auto mayDeliver = [&listener] { return listener.budget > 0 || listener.retiring; };
+  while (!listener.waiting.empty() && mayDeliver() && listener.turnCount < options_.acceptTurnCount &&
          !out.full()) {
     const int fd = listener.waiting.front();
     listener.waiting.pop_front();
@@ -147,14 +172,14 @@ void UringEngine::deliverAccepted(ListenerId id, Output& out) {
     sockets_[slot].fd = fd;
     sockets_[slot].isUnix = listener.isUnix;
     ++listener.turnCount;
-    if (listener.budget != unlimitedAccepts) --listener.budget;
+    if (listener.budget != unlimitedAccepts && listener.budget > 0) --listener.budget;
     out.add({.kind = Completion::Kind::accepted, .socket = slot, .listener = id});
   }
   if (listener.error && !out.full()) {
     out.add({.kind = Completion::Kind::acceptFailed, .listener = id, .error = listener.error});
     listener.error = {};
   }
-  if (listener.error || (!listener.waiting.empty() && listener.budget > 0)) listWaiting(id);
+  if (listener.error || (!listener.waiting.empty() && mayDeliver())) listWaiting(id);
 }
 
 void UringEngine::listWaiting(ListenerId id) {
@@ -173,6 +198,7 @@ void UringEngine::deliverWaitingAccepts(Output& out) {
     if (listeners_[id].closing) continue;
     deliverAccepted(id, out);
     armAccept(id);
+    releaseRetired(id);
   }
 }
 

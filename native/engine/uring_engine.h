@@ -63,6 +63,8 @@ class UringEngine final : public FdEngine {
   void setAcceptBudget(ListenerId listener, uint32_t count) override;
   int listenerFd(ListenerId listener) const override { return listeners_[listener].fd; }
   void closeListener(ListenerId listener) override;
+  void retireListener(ListenerId listener) override;
+  bool isRetiring(ListenerId listener) const override;
 
   Result<Slot> connect(const ConnectSpec& spec) override;
   Result<Slot> adopt(int fd) override;
@@ -143,6 +145,7 @@ class UringEngine final : public FdEngine {
 
   // uring_accept.cc
   void armAccept(ListenerId id);
+  void releaseRetired(ListenerId id);
   void cancelAccept(ListenerId id);
   void handleAccepted(ListenerId id, const uring::CompletionEntry& completion, Output& out);
   void deliverAccepted(ListenerId id, Output& out);

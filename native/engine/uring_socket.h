@@ -67,6 +67,7 @@ struct UringListener {
   bool cancelling = false;  // those under way are to end
   bool failed = false;      // acceptFailed was told; nothing until the next setAcceptBudget()
   bool closing = false;
+  bool retiring = false;   // closed, and what was accepted before is still to be delivered
   bool toDeliver = false;  // in the engine's list of those with something waiting
   bool isUnix = false;
   std::deque<int> waiting;  // owned: accepted and not yet delivered

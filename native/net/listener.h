@@ -37,6 +37,7 @@ struct Listener {
   ListenerId id = noListener;
   uint32_t key = 0;  // JavaScript's name for it, on every loop the same
   State state = State::accepting;
+  bool retired = false;  // closed; the last that the kernel has accepted may still come
   ConnectionConfig connections;
   std::vector<std::shared_ptr<AcceptGate>> gates;
   uint32_t granted = 0;   // places reserved and not yet used

@@ -30,6 +30,8 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
                             std::vector<std::shared_ptr<AcceptGate>> gates);
   /// Accepts no more; its connections live on.
   void closeListener(uint32_t key);
+  /// The same, but who has been accepted by then is still told of.
+  void retireListener(uint32_t key);
   const Listener* listener(uint32_t key) const;
 
   /// `connected` or `closed` follows. connectTimeoutMs 0: as long as the system tries.
@@ -307,6 +309,8 @@ class Network final : public LoopClient, public GateWaiter, public ReceiveLimite
   void refill(Listener& listener, bool yielding = false);
   void returnGrants(Listener& listener);
   void leaveGates(Connection& connection);
+  void endListener(uint32_t key, bool retire);
+  void forgetRetired();
   void forgetListener(std::vector<std::unique_ptr<Listener>>::iterator listener);
   void armListener(Listener& listener, TimeMs inMs);
 

@@ -12,6 +12,7 @@ constexpr uint32_t grantBatch = 256;
 
 Result<ListenerId> Network::listen(const ListenSpec& spec, uint32_t key, const ConnectionConfig& connections,
                                    std::vector<std::shared_ptr<AcceptGate>> gates) {
+  forgetRetired();
   auto id = engine_.listen(spec);
   if (!id) return id.error();
   auto listener = std::make_unique<Listener>();
@@ -27,19 +28,36 @@ Result<ListenerId> Network::listen(const ListenSpec& spec, uint32_t key, const C
   return *id;
 }
 
-void Network::closeListener(uint32_t key) {
+void Network::closeListener(uint32_t key) { endListener(key, false); }
+
+void Network::retireListener(uint32_t key) { endListener(key, true); }
+
+void Network::endListener(uint32_t key, bool retire) {
+  forgetRetired();
   auto found = std::find_if(listeners_.begin(), listeners_.end(),
                             [key](const auto& listener) { return listener->key == key; });
-  if (found == listeners_.end() || (*found)->id == noListener) return;
+  if (found == listeners_.end() || (*found)->id == noListener || (*found)->retired) return;
   Listener& listener = **found;
-  engine_.closeListener(listener.id);
-  listener.id = noListener;
+  if (retire) engine_.retireListener(listener.id);
+  else engine_.closeListener(listener.id);
+  listener.retired = retire && engine_.isRetiring(listener.id);
+  if (!listener.retired) listener.id = noListener;
   loop_.cancel(listener.timer);
   loop_.cancel(listener.handshakeTimer);
   returnGrants(listener);
   for (auto& gate : listener.gates) gate->leave({this, key});
   // While its connections hold places in the gates the entry stays; the last one takes it along.
-  if (listener.occupied == 0) forgetListener(found);
+  if (listener.occupied == 0 && !listener.retired) forgetListener(found);
+}
+
+// Before an id may be somebody else's.
+void Network::forgetRetired() {
+  std::erase_if(listeners_, [this](const auto& listener) {
+    if (!listener->retired || engine_.isRetiring(listener->id)) return false;
+    listener->retired = false;
+    listener->id = noListener;
+    return listener->occupied == 0;
+  });
 }
 
 const Listener* Network::listener(uint32_t key) const {
@@ -60,7 +78,8 @@ void Network::onAccepted(const Completion& completion) {
   bindRate(slot, connection, listener.connections.rate, nullptr);
   listener.accepted++;
   listener.backOffMs = 0;
-  if (!listener.gates.empty()) {
+  // One that has come after its listener's end was counted by nobody.
+  if (!listener.gates.empty() && !listener.retired) {
     connection.gated = true;
     listener.granted--;
     listener.occupied++;
@@ -93,7 +112,7 @@ void Network::onAcceptFailed(const Completion& completion) {
 }
 
 void Network::refill(Listener& listener, bool yielding) {
-  if (listener.id == noListener) return;
+  if (listener.id == noListener || listener.retired) return;
   listener.state = Listener::State::accepting;
   if (listener.gates.empty()) return engine_.setAcceptBudget(listener.id, unlimitedAccepts);
   uint32_t count = grantBatch;

@@ -15,6 +15,8 @@ const help: CommandHelp = {
   name: 'sluice bench',
   summary: 'Measures what a message costs a server on this machine: sluice, node:net, Bun if installed, and C.',
   details: `
+The cases proxy-… are about whole programs: sluice proxy, HAProxy if installed, and Node's sockets joined by pipe().
+
 Server and load generator share one core; the CPU time counted is the server's alone, every byte that comes back is
 compared, and the servers take turns, so that what the machine does meanwhile meets all of them. All takes about 20
 minutes, --quick one; Ctrl-C ends it and shows what was measured until then. The table goes to stdout;

@@ -100,7 +100,8 @@ export interface NativeChannel {
     turnedAway: Record<string, number>
     state: 'accepting' | 'waiting' | 'backingOff'
   }
-  closeListener(key: number): void
+  /** `retire`: who has been accepted by now is still told of. */
+  closeListener(key: number, retire?: boolean): void
   /** Reads options once, for any number of connections by this channel. */
   prepareConnect(options: NativeConnectOptions): NativeConnectTemplate | NativeFailure
   connect(to: NativeConnectTemplate): { slot: number; tag: number } | NativeFailure

@@ -148,6 +148,8 @@ export function planOf(config: unknown, folder: string, former?: ProxyPlan): Pro
   const planned = Object.entries(upstreams).map(([name, each]) => upstreamPlan(name, each, folder))
   const redis = redisOf(redisOptions)
   const tables = tablesOf(tableOptions, redis, former?.tables)
+  if (redis !== undefined && [...tables.values()].every(({ exchange }) => exchange === undefined))
+    throw refused('redis', 'is for tables with "exchange", of which there are none')
   const networks = networkListsOf(lists, folder, former?.networks)
   const named = { tables: new Map([...tables].map(([name, { table }]) => [name, table])), networks }
   const plans = listeners.map((each, i) => listenerPlan(each, `listeners[${i}]`, names, named, folder))

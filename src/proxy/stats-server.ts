@@ -4,12 +4,8 @@ import { statsPage } from './page.js'
 import type { Where } from './plan.js'
 import { prometheusText, prometheusType } from './prometheus.js'
 import type { ProxyServer } from './proxy-server.js'
+import { recently } from './recently.js'
 import type { ProxyStats } from './stats-types.js'
-
-/** Gathering what takes longer than this is not repeated before twenty times as long has passed, however many ask: statistics
- *  cost a twentieth of the processor at most. */
-const cheapMs = 5
-const restFactor = 20
 
 /** Serves the statistics of a proxy: `/` a page, `/stats.json`, `/metrics` for Prometheus, `/health`. */
 export class StatsServer {
@@ -49,18 +45,6 @@ export class StatsServer {
 const policy =
   "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 const common = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' }
-
-function recently<T>(ask: () => T): () => T {
-  let known: { value: T; untilMs: number } | undefined
-  return () => {
-    const beganMs = performance.now()
-    if (known !== undefined && beganMs < known.untilMs) return known.value
-    const value = ask()
-    const tookMs = performance.now() - beganMs
-    known = { value, untilMs: tookMs > cheapMs ? beganMs + restFactor * tookMs : 0 }
-    return value
-  }
-}
 
 function answer(proxy: ProxyServer, told: () => ProxyStats, request: IncomingMessage, response: ServerResponse): void {
   const send = (status: number, type: string, body: string, more: Record<string, string> = {}) => {

@@ -10,6 +10,7 @@ import type { LoadResult } from '../../bench/load-process.js'
 import type { Report } from '../../bench/results.js'
 import { type LoadMode, type LoadOptions, runLoad } from '../../dist/bench/load-process.js'
 import { preparePrograms } from '../../dist/bench/programs.js'
+import { hasHaproxy } from '../support/peers.js'
 import { Program, root } from '../support/program.js'
 
 const bench = (...args: string[]) => new Program([process.execPath, join(root, 'dist/cli/main.js'), 'bench', ...args])
@@ -136,6 +137,32 @@ describe('sluice bench', () => {
       expect(results.map(({ server }) => server).join()).toBe(servers)
       for (const { value, ofNode } of results) expect([value.median > 0, ofNode! > 0]).toEqual([true, true])
     }
+  })
+
+  const isEpoll = engines().some(({ name, available }) => name === 'epoll' && available)
+  it.runIf(programs.load_tls.path && isEpoll && hasHaproxy)(
+    'measures whole programs that stand between clients and a server: HAProxy, Node’s sockets, sluice proxy',
+    async () => {
+      const names = 'proxy-64KiB,proxy-connect,proxy-tls-1KiB'
+      const servers = ['--servers', 'node:net,node:tls,sluice-epoll-proxy,haproxy']
+      const times = ['--rounds', '1', '--seconds', '0.4', '--warmup', '0']
+      const { code, stdout, stderr } = await bench(...times, '--cases', names, ...servers, '--json', '-').ended
+      expect(code, stderr).toBe(0)
+      const report = JSON.parse(stdout) as Report
+      expect(report.cases.map(({ name }) => name).join()).toBe(names)
+      for (const { tls, servers: results } of report.cases) {
+        const node = tls === undefined ? 'node:net' : 'node:tls'
+        expect(results.map(({ server }) => server)).toEqual([node, 'sluice-epoll-proxy', 'haproxy'])
+        for (const { value, ofNode, ofC } of results) expect(Math.min(value.median, ofNode!, ofC!)).toBeGreaterThan(0)
+        expect(results[1]!.targets.map(({ against }) => against)).toEqual(['haproxy', node])
+      }
+    },
+    60_000,
+  )
+
+  it.skipIf(hasHaproxy)('says that there is no HAProxy', async () => {
+    const { code, stdout } = await bench(...short, '--cases', 'proxy-1KiB', '--servers', 'haproxy').ended
+    expect([code, stdout]).toEqual([1, expect.stringContaining('no `haproxy` on the PATH')])
   })
 
   it.runIf(programs.load_tls.path)(

@@ -107,6 +107,7 @@ describe('a configuration', () => {
     [listener({ acceptNetscaler: { magic: 1, from: 'office' } }), 'option "listeners[0].acceptNetscaler.from" must be a network, or the name of a list'], // biome-ignore format: one line
     [listener({ acceptNetscaler: 1, acceptProxy: true }), 'option "listeners[0].acceptNetscaler" must be absent beside "listeners[0].acceptProxy", unless both have "from"'], // biome-ignore format: one line
     [table(true), 'option "tables.t.exchange" must be absent without "redis", where tables meet, not true'],
+    [table(false, 'redis://127.0.0.1'), 'option "redis" is for tables with "exchange", of which there are none'],
     [
       table('yes', 'redis://127.0.0.1'),
       'option "tables.t.exchange" must be true, false, or { name, everyMs, timeoutMs }',

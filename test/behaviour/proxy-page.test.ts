@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -54,5 +54,35 @@ describe.runIf(browser !== undefined)('the page of statistics', () => {
     expect(page).toMatch(/points="[\d.]+,[\d.]+ [\d.]+,[\d.]+/)
     expect(text).toMatch(/Processor [\d.]+ %/)
     expect(text).not.toMatch(/undefined|NaN|\[object/)
+  }, 60_000)
+
+  it('shows tables, lists of networks and rules by their names, and who stands between', async () => {
+    await using a = await NamedServer.listen('a')
+    const config = {
+      stats: { port: 0 },
+      networks: { office: ['10.0.0.0/8', '127.0.0.9'] },
+      tables: { clients: { size: 100, store: { connCount: true }, exchange: true } },
+      redis: 'redis://127.0.0.1:1',
+      listeners: [
+        {
+          port: 0,
+          rules: [
+            { action: 'track', table: 'clients' },
+            { action: 'reject', when: { source: 'office' } },
+          ],
+        },
+      ],
+      upstreams: { a: { servers: [a.address], socks: 'socks5://me:secret@127.0.0.1:1' } },
+    }
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-page-'))
+    const file = join(folder, 'proxy.json')
+    await writeFile(file, JSON.stringify(config))
+    await using proxy = await startProxy(['--config', file])
+    const page = await drawn(`${proxy.statsUrl}/`, 500)
+    await rm(folder, { recursive: true })
+    const text = page.replace(/<script>[\s\S]*<\/script>/, '').replace(/<[^>]+>/g, ' ').replace(/\s+/g, ' ') // biome-ignore format: one line
+    for (const part of ['Lists of networks', 'office 2', 'Tables', 'clients 0 / 100', 'unreachable', 'track {&quot;table&quot;:&quot;clients&quot;}', 'through SOCKS at 127.0.0.1:1']) // biome-ignore format: one line
+      expect(text.replaceAll('"', '&quot;')).toContain(part)
+    expect(text).not.toMatch(/undefined|NaN|\[object|secret/)
   }, 60_000)
 })

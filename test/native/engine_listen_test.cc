@@ -267,6 +267,36 @@ ENGINE_TEST("closeListener ends its completions, resets who waits, and the id ma
   CHECK(talksThrough(world, *world.engine().listenerAddress(next)));
 }
 
+ENGINE_TEST(
+    "retireListener loses nobody: who has been accepted is told of, all others wait for whoever has the socket "
+    "too") {
+  World world(engine);
+  if (world.simulated()) return;
+  for (int round = 0; round < 10; ++round) {
+    const ListenerId listener = world.listenOn(loopback());
+    REQUIRE(listener != noListener);
+    const SocketAddress address = *world.engine().listenerAddress(listener);
+    const int other = ::fcntl(world.engine().listenerFd(listener), F_DUPFD_CLOEXEC, 0);
+    const size_t before = world.accepted.size();
+    std::vector<int> clients;
+    for (int i = 0; i < 8; ++i) {
+      clients.push_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      REQUIRE(::connect(clients.back(), address.data(), address.length()) == 0);
+    }
+    world.engine().retireListener(listener);
+    CHECK(world.until([&] { return !world.engine().isRetiring(listener); }));
+    size_t served = world.accepted.size() - before;
+    SLUICE_ASSERT(::fcntl(other, F_SETFL, O_NONBLOCK) == 0);
+    for (int fd = ::accept(other, nullptr, nullptr); fd >= 0; fd = ::accept(other, nullptr, nullptr)) {
+      ++served;
+      ::close(fd);
+    }
+    CHECK_EQ(served, clients.size());
+    for (const int fd : clients) ::close(fd);
+    ::close(other);
+  }
+}
+
 // Accepting -----------------------------------------------------------------------------------------------------
 
 ENGINE_TEST("an accepted socket receives nothing until it is asked to") {

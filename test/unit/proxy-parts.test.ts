@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest'
 import { maxHelloBytes, parseClientHello } from '../../src/proxy/client-hello.js'
 import { Networks } from '../../src/proxy/networks.js'
 import { RecentRate } from '../../src/proxy/recent-rate.js'
+import { recently } from '../../src/proxy/recently.js'
 
 /** The first bytes of a real client. */
 function helloOf(options: { servername?: string; ALPNProtocols?: string[] }): Promise<Buffer> {
@@ -89,6 +90,34 @@ describe('networks of routes', () => {
     '',
   ])('%j is none', (text) => {
     expect(() => new Networks([text], 'from')).toThrow(/"from\[0\]" must be an address or a network/)
+  })
+})
+
+describe('what is asked for often', () => {
+  function asked(tookMs: number) {
+    const clock = { nowMs: 1000, count: 0 }
+    const ask = recently(
+      () => {
+        clock.nowMs += tookMs
+        return ++clock.count
+      },
+      () => clock.nowMs,
+    )
+    return { clock, ask }
+  }
+
+  it('is asked for anew each time where that costs little', () => {
+    const { ask } = asked(5)
+    expect([ask(), ask(), ask()]).toEqual([1, 2, 3])
+  })
+
+  it('stands for twenty times as long as it took where that is much', () => {
+    const { ask, clock } = asked(10)
+    expect([ask(), ask(), ask()]).toEqual([1, 1, 1])
+    clock.nowMs = 1000 + 199
+    expect(ask()).toBe(1)
+    clock.nowMs = 1000 + 200
+    expect(ask()).toBe(2)
   })
 })
 
