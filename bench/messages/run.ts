@@ -132,7 +132,7 @@ class MessageRun {
     const common = [
       ...['--peer', name, '--engine', engine, '--bytes', String(bench.bytes)],
       ...['--answers', bench.echoes ? 'echo' : 'empty', '--depth', String(bench.depth)],
-      ...['--bodies', bench.kind === 'streams' ? 'streams' : 'bytes'],
+      ...['--bodies', bench.kind === 'streams' || bench.kind === 'lent' ? bench.kind : 'bytes'],
       ...(bench.tls ? ['--cert', cert, '--key', key] : []),
     ]
     const launch = this.#programs.launch.path
