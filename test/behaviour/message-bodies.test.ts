@@ -45,7 +45,7 @@ async function start(mode: Mode) {
   return { places, kept, pool, [Symbol.asyncDispose]: () => runtime.destroy() }
 }
 
-describe.each(modes)('bodies on $title', (mode) => {
+describe.each(modes())('bodies on $name', (mode) => {
   it('that are lent stay as they are until their handlers have finished, however many there are', async () => {
     await using two = await start(mode)
     const sizes = [0, 10, 20_000, 200_000, mebibyte, 3 * mebibyte]
