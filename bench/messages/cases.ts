@@ -28,8 +28,8 @@ export interface MessageTarget {
 export interface MessageCase {
   readonly name: string
   readonly title: string
-  /** `streams`: requests whose bodies are not collected. `large` is no contest: one body, and what memory it takes. */
-  readonly kind: 'request' | 'push' | 'streams' | 'large'
+  /** `streams`: requests whose bodies are not collected; `lent`: whose memory is the handler's until it has finished. `large` is no contest: one body, and what memory it takes. */
+  readonly kind: 'request' | 'push' | 'streams' | 'lent' | 'large'
   /** µs of a request: less is better; messages or MB per second: more is better. */
   readonly unit: 'µs' | 'a second' | 'MB/s'
   readonly bytes: number
@@ -85,6 +85,11 @@ export const messageCases: readonly MessageCase[] = [
     ...{ name: 'bodies', title: 'Requests of 1 MiB, 4 in flight, answers empty', kind: 'request', unit: 'MB/s' },
     ...{ bytes: 1 << 20, echoes: false, depth: 4, tls: false },
     ...{ peers: withRaw, targets: [{ against: 'raw', atLeast: 0.8 }], quick: true },
+  },
+  {
+    ...{ name: 'lent', title: 'The same, lent to the handler as the bytes of a connection are', kind: 'lent' },
+    ...{ unit: 'MB/s', bytes: 1 << 20, echoes: false, depth: 4, tls: false },
+    ...{ peers: ['raw', 'sluice'], targets: [{ against: 'raw', atLeast: 0.8 }], quick: true },
   },
   {
     ...{

@@ -72,7 +72,7 @@ async function large(client: PeerClient, bytes: number) {
   return { messages: histogram.total, latencyUs: histogram.summary() }
 }
 
-const work = { request, streams: request, push, large }
+const work = { request, streams: request, lent: request, push, large }
 
 function tell(line: object): void {
   process.stdout.write(`${JSON.stringify(line)}\n`)

@@ -10,6 +10,8 @@ export interface PeerOptions {
   readonly echoes: boolean
   /** Whether bodies are streams, of pieces that the receiver counts. */
   readonly streams: boolean
+  /** Whether bodies are lent to their handlers, as the bytes of a connection are. */
+  readonly lends: boolean
   /** PEM; undefined for plain TCP. Clients trust the certificate and have no use for the key. */
   readonly identity?: { readonly cert: Buffer; readonly key: Buffer }
 }
@@ -67,6 +69,7 @@ export function peerArguments(): PeerOptions & { peer: string; port: number; ser
     bytes: Number(option('bytes', '128')),
     echoes: option('answers', 'echo') === 'echo',
     streams: option('bodies', 'bytes') === 'streams',
+    lends: option('bodies', 'bytes') === 'lent',
     identity: args.includes('--cert')
       ? { cert: readFileSync(option('cert', '')), key: readFileSync(option('key', '')) }
       : undefined,

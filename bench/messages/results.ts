@@ -42,7 +42,10 @@ export interface LargeResult {
   /** Small requests that were answered meanwhile, and how fast. */
   readonly requests: number
   readonly latencyUs?: Latency
-  /** Largest resident memory above that at the beginning. */
+  /** Resident memory before the body, when a part of it has gone over once. */
+  readonly clientStartBytes: number
+  readonly serverStartBytes: number
+  /** The most that it was, above that. */
   readonly clientGrowthBytes: number
   readonly serverGrowthBytes: number
 }

@@ -132,7 +132,7 @@ class MessageRun {
     const common = [
       ...['--peer', name, '--engine', engine, '--bytes', String(bench.bytes)],
       ...['--answers', bench.echoes ? 'echo' : 'empty', '--depth', String(bench.depth)],
-      ...['--bodies', bench.kind === 'streams' ? 'streams' : 'bytes'],
+      ...['--bodies', bench.kind === 'streams' || bench.kind === 'lent' ? bench.kind : 'bytes'],
       ...(bench.tls ? ['--cert', cert, '--key', key] : []),
     ]
     const launch = this.#programs.launch.path
@@ -177,6 +177,7 @@ class MessageRun {
       return {
         ...{ bodyBytes, seconds, requests: messages, latencyUs },
         ...{ clientGrowthBytes: memory.client.growth, serverGrowthBytes: memory.server.growth },
+        ...{ clientStartBytes: memory.client.first, serverStartBytes: memory.server.first },
       }
     } catch (error) {
       if (signal.aborted) return undefined
@@ -197,12 +198,13 @@ class MessageRun {
 /** How far the memory of a process goes beyond what it was. */
 class MemoryMeter {
   readonly #pid: number
-  readonly #first: number
+  /** At the beginning. */
+  readonly first: number
   #most: number
 
   constructor(pid: number) {
     this.#pid = pid
-    this.#first = this.#most = residentBytesOf(pid) ?? 0
+    this.first = this.#most = residentBytesOf(pid) ?? 0
   }
 
   look(): void {
@@ -210,7 +212,7 @@ class MemoryMeter {
   }
 
   get growth(): number {
-    return this.#most - this.#first
+    return this.#most - this.first
   }
 }
 

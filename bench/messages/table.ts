@@ -54,13 +54,15 @@ function targetText({ against, atMost, atLeast, reached, met }: MessageTargetRes
 }
 
 function renderLarge(large: LargeResult): string {
-  const { bodyBytes, seconds, requests, latencyUs, clientGrowthBytes, serverGrowthBytes } = large
+  const { bodyBytes, seconds, requests, latencyUs } = large
+  const { clientStartBytes, clientGrowthBytes, serverStartBytes, serverGrowthBytes } = large
+  const grew = (start: number, growth: number) => `from ${mebibytes(start)} to ${mebibytes(start + growth)}`
   const mebibytes = (bytes: number) => `${number(bytes / 2 ** 20)} MiB`
   return [
     `A body of ${number(bodyBytes / 1e9)} GB, streamed beside small requests`,
     `  ${number(bodyBytes / 1e6 / seconds)} MB/s; ${grouped(requests / seconds)} requests a second` +
       (latencyUs === undefined ? '' : `, p50 ${duration(latencyUs.p50)}, p99 ${duration(latencyUs.p99)}`),
-    `  memory grew by ${mebibytes(clientGrowthBytes)} at the client, ${mebibytes(serverGrowthBytes)} at the server`,
+    `  memory grew ${grew(clientStartBytes, clientGrowthBytes)} at the client, ${grew(serverStartBytes, serverGrowthBytes)} at the server`,
   ].join('\n')
 }
 

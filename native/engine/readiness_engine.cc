@@ -1,6 +1,7 @@
 #include "engine/readiness_engine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/kernel_socket.h"
 #include "engine/sys.h"
@@ -365,6 +366,8 @@ Result<size_t> ReadinessEngine::poll(PollBatch batch, Deadline deadline) {
   if (!pending_.empty()) deliverPending(filling);
   serveReady(filling);
   if (filling.full() || readyNext_ < readyCount_) return filling.count;
+  // The poller was asked just now.
+  if (std::exchange(glanced_, false) && filling.count > 0) return filling.count;
   if (deadline.isNow() && receiveAhead(filling)) return filling.count;
 
   auto found = poller_->wait(ready_, filling.count > 0 ? Deadline::now() : deadline);
@@ -387,7 +390,7 @@ bool ReadinessEngine::glance() {
     return true;
   }
   noteWait(*found);
-  return *found > 0;
+  return glanced_ = *found > 0;
 }
 
 void ReadinessEngine::deliverPending(Filling& filling) {

@@ -126,7 +126,8 @@ class ReadinessEngine final : public FdEngine {
   std::array<Ready, 512> ready_;     // the last wait's reports; those from readyNext_ on are not served yet
   size_t readyNext_ = 0;
   size_t readyCount_ = 0;
-  Error broken_{};  // the poller cannot go on
+  bool glanced_ = false;  // what is ready was found by glance()
+  Error broken_{};        // the poller cannot go on
   SplicePipe pipe_;
 
   // See receiveAhead().

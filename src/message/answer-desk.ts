@@ -1,5 +1,6 @@
 import { SluiceError } from '../errors.js'
 import { failureBody } from './answer.js'
+import { giveBack } from './body-memory.js'
 import { type Codec, codecError } from './codec.js'
 import type { LocalType } from './connection-owner.js'
 import { MessageContext } from './context.js'
@@ -127,6 +128,7 @@ export class AnswerDesk {
       value = (message.body as Codec<unknown>).decode(body, owned)
     } catch (thrown) {
       this.failed(context, codecError(thrown, `the body of ${message.name}`))
+      this.takeBack(context)
       return
     }
     this.handle(context, value)
@@ -145,6 +147,7 @@ export class AnswerDesk {
       result = context.type!.handler!(value, context)
     } catch (thrown) {
       this.threw(context, thrown)
+      this.takeBack(context)
       return
     }
     if (message.kind === 'parts') void this.answerInParts(context, result)
@@ -155,12 +158,21 @@ export class AnswerDesk {
         (thrown) => {
           this.stopped(context)
           this.threw(context, thrown)
+          this.takeBack(context)
           this.connection.touch()
         },
       )
     } else {
       this.answer(context, result)
     }
+  }
+
+  // The handler has finished with a body that was lent to it, unless that is in what is answered.
+  private takeBack(context: MessageContext, answer: OutgoingBody = ''): void {
+    const { lent } = context
+    if (lent === undefined || context.message.kind === 'parts') return
+    context.lent = undefined
+    if (typeof answer === 'string' || (answer instanceof Uint8Array && answer.buffer !== lent.buffer)) giveBack(lent)
   }
 
   private finished(context: MessageContext, answer: unknown): void {
@@ -172,7 +184,10 @@ export class AnswerDesk {
   private answer(context: MessageContext, value: unknown): void {
     // What the handler has not read it does not want, unless it answers while it reads.
     if (!(value instanceof Object && Symbol.asyncIterator in value)) context.stream?.cancel()
-    if (!this.mayAnswer(context)) return
+    if (!this.mayAnswer(context)) {
+      this.takeBack(context)
+      return
+    }
     const { message } = context
     let body: OutgoingBody = noBytes
     if (message.kind === 'request') {
@@ -180,9 +195,11 @@ export class AnswerDesk {
         body = encodeBody(message.answer, value)
       } catch (thrown) {
         this.threw(context, codecError(thrown, `the answer to ${message.name}`))
+        this.takeBack(context)
         return
       }
     }
+    this.takeBack(context, body)
     this.forget(context)
     this.put(context, 0, body)
   }

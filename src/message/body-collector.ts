@@ -1,5 +1,5 @@
 import type { SluiceError } from '../errors.js'
-import { native } from '../native/binding.js'
+import { giveBack, lentMemory, ownMemory } from './body-memory.js'
 import { messageError } from './failure.js'
 import type { IncomingBody } from './message-reader.js'
 
@@ -7,24 +7,17 @@ import type { IncomingBody } from './message-reader.js'
 export interface CollectorSink {
   /** The sender may send so many bytes more. */
   allow(bytes: number): void
-  /** All of it, in memory of its own. */
-  collected(body: Uint8Array): void
+  /** All of it, in memory of its own, or in `lent`, which is to be given back. */
+  collected(body: Uint8Array, lent: Uint8Array | undefined): void
   /** It is larger than allowed, or not what its header said; nothing more is wanted. */
   collectingFailed(error: SluiceError): void
   /** The sender has given it up. */
   collectingAborted(error: SluiceError): void
 }
 
+const noBytes = new Uint8Array(0)
 // What is set aside at once for a body that says its size. More comes when more has come: a header costs little to send.
 const trustedBytes = 1 << 20
-// Fresh memory costs a fault per page, which takes longer than to copy as much: large bodies are laid where others were.
-const pooledFromBytes = 131_072
-
-function memoryFor(sizeBytes: number): Uint8Array {
-  const memory = sizeBytes >= pooledFromBytes ? native.takeMemory(sizeBytes) : undefined
-  return memory === undefined ? Buffer.allocUnsafeSlow(sizeBytes) : new Uint8Array(memory)
-}
-
 /** Collects a body that comes in pieces, up to a bound. */
 export class BodyCollector implements IncomingBody {
   private bytes: Uint8Array
@@ -35,15 +28,17 @@ export class BodyCollector implements IncomingBody {
   /**
    * @param sizeBytes as the header says, or -1.
    * @param maxBytes bound on the whole body.
+   * @param isLent its memory comes back, by `giveBack()` of body-memory.
    */
   constructor(
     private readonly sink: CollectorSink,
     private readonly sizeBytes: number,
     private readonly maxBytes: number,
     private readonly windowBytes: number,
+    private readonly isLent: boolean,
   ) {
     this.allowed = windowBytes
-    this.bytes = sizeBytes > maxBytes ? new Uint8Array(0) : memoryFor(firstSize(sizeBytes))
+    this.bytes = sizeBytes > maxBytes ? noBytes : this.memory(firstSize(sizeBytes))
   }
 
   /** Whether the header already says too much. */
@@ -72,24 +67,35 @@ export class BodyCollector implements IncomingBody {
   end(): void {
     if (this.failed) return
     if (this.sizeBytes >= 0 && this.length !== this.sizeBytes) this.fail(wrongSize())
-    else this.sink.collected(this.bytes.subarray(0, this.length))
+    else this.sink.collected(this.bytes.subarray(0, this.length), this.isLent ? this.bytes : undefined)
   }
 
   abort(): void {
+    this.drop()
     if (!this.failed) this.sink.collectingAborted(messageError('MESSAGE_CANCELED_BY_PEER'))
   }
 
   private fail(error: SluiceError): void {
     this.failed = true
-    this.bytes = new Uint8Array(0)
+    this.drop()
     this.sink.collectingFailed(error)
   }
 
   private grow(length: number): void {
     const most = this.sizeBytes >= 0 ? this.sizeBytes : this.maxBytes
-    const grown = memoryFor(Math.min(most, Math.max(length, this.bytes.length * 2)))
+    const grown = this.memory(Math.min(most, Math.max(length, this.bytes.length * 2)))
     grown.set(this.bytes.subarray(0, this.length))
+    this.drop()
     this.bytes = grown
+  }
+
+  private memory(sizeBytes: number): Uint8Array {
+    return this.isLent ? lentMemory(sizeBytes) : ownMemory(sizeBytes)
+  }
+
+  private drop(): void {
+    if (this.isLent) giveBack(this.bytes)
+    this.bytes = noBytes
   }
 }
 

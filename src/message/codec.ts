@@ -12,6 +12,8 @@ export interface Codec<Sent, Received = Sent> {
   encode(value: Sent): Uint8Array | string
   /** Called when the message has come in as a whole. */
   decode(bytes: Uint8Array, owned: boolean): Received
+  /** What `decode` gives is used by the handler alone, until it has finished; then its memory serves again. */
+  readonly lends?: boolean
 }
 
 /** A codec, of whatever values. */
@@ -35,6 +37,8 @@ const bytesCodec: Codec<Uint8Array> = {
   },
   decode: (bytes, owned) => (owned ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length) : Buffer.from(bytes)),
 }
+
+const lentBytesCodec: Codec<Uint8Array> = { ...bytesCodec, lends: true }
 
 const utf8Codec: Codec<string> = {
   encode(value) {
@@ -67,6 +71,14 @@ const emptyCodec: Codec<void> = {
 /** Bytes as they are; the receiver gets a copy of its own. Up to 16 KiB are copied when sent, more are used in place. */
 export function bytes(): Codec<Uint8Array> {
   return bytesCodec
+}
+
+/**
+ * The same bytes, lent to the handler that takes them: when it has finished, i.e. has returned or its promise has settled,
+ * another body is laid where this one was. That spares large bodies the collection of garbage. Answers are not lent.
+ */
+export function lentBytes(): Codec<Uint8Array> {
+  return lentBytesCodec
 }
 
 /** A string as UTF-8; lone surrogates arrive as U+FFFD. */

@@ -10,6 +10,7 @@ export class MessageContext {
   /** @internal The answer, or its failure, has been given. */ isDone = false
   /** @internal */ type: LocalType | undefined = undefined
   /** @internal */ stream: MessageStream<unknown> | undefined = undefined
+  /** @internal Where its body lies, until the handler has finished. */ lent: Uint8Array | undefined = undefined
   /** @internal */ partsAllowed = 0
   /** @internal */ onCancel: ((error: SluiceError) => void) | undefined = undefined
   /** @internal */ onAllowParts: ((parts: number) => void) | undefined = undefined

@@ -22,9 +22,10 @@ export class IncomingMessage implements CollectorSink, StreamSink {
     this.connection.allow(this.slot, this.round, bytes)
   }
 
-  collected(body: Uint8Array): void {
+  collected(body: Uint8Array, lent: Uint8Array | undefined): void {
     const { connection, context, pending } = this
     connection.collected()
+    if (context !== undefined) context.lent = lent
     if (context !== undefined) connection.answers.deliver(context, body, true)
     else if (this.isAwaited(pending!)) connection.answered(pending!, this.flags, body, true)
   }

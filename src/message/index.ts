@@ -8,6 +8,7 @@ export {
   clone,
   empty,
   json,
+  lentBytes,
   type ReceivedWith,
   type SentWith,
   utf8,

@@ -192,7 +192,9 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
       stream.start()
       return stream
     }
-    const collector = new BodyCollector(incoming, header.sizeBytes, this.maxBodyBytes, this.owner.hello.window)
+    const isLent = context !== undefined && codec?.lends === true
+    const { window } = this.owner.hello
+    const collector = new BodyCollector(incoming, header.sizeBytes, this.maxBodyBytes, window, isLent)
     if (!collector.isTooLarge) return collector
     incoming.collectingFailed(tooLarge(header.sizeBytes, this.maxBodyBytes))
     return undefined

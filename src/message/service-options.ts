@@ -93,7 +93,7 @@ export interface MessageServiceOptions {
   sendTimeoutMs?: number
   /** Bound on becoming active; 0 for none. Default 300 000. Source: SF-56. */
   activationTimeoutMs?: number
-  /** Bytes queued at a connection while further messages wait. Default 262 144. */
+  /** Bytes queued at a connection while further messages wait. Default 1 048 576, as of connections. */
   sendBufferBytes?: number
   /** What is told. */
   events?: MessageEvents
@@ -175,7 +175,7 @@ export const serviceOptions = {
   inactivityTimeoutMs: milliseconds({ default: 600_000 }),
   sendTimeoutMs: milliseconds({ default: 300_000 }),
   activationTimeoutMs: milliseconds({ default: 300_000 }),
-  sendBufferBytes: bytes(1, 262_144),
+  sendBufferBytes: bytes(1, 1_048_576),
   events: eventsParser,
   random: optional(fn<() => number>()),
 } satisfies Shape<MessageServiceOptions>

@@ -1,5 +1,5 @@
 import { Runtime } from 'sluice'
-import { bytes, defineProtocol, empty, json, MessageService, oneWay, request, stream } from 'sluice/messages'
+import { bytes, defineProtocol, empty, json, lentBytes, MessageService, oneWay, request, stream } from 'sluice/messages'
 import { bodyOf, checkAnswer, checkCount, type Peer } from '../peer.js'
 
 const protocol = defineProtocol({
@@ -7,12 +7,13 @@ const protocol = defineProtocol({
   messages: {
     echo: request(bytes(), bytes()),
     take: request(bytes(), empty()),
+    lend: request(lentBytes(), empty()),
     pour: request(stream(), json<number>()),
     tell: oneWay(bytes()),
     count: request(empty(), json<number>()),
   },
 })
-const { echo, take, pour, tell, count } = protocol.messages
+const { echo, take, lend, pour, tell, count } = protocol.messages
 
 /** sluice/messages. */
 export const peer: Peer = {
@@ -23,6 +24,7 @@ export const peer: Peer = {
     service.handle(protocol, {
       echo: (body) => body,
       take: () => {},
+      lend: () => {},
       pour: async (body) => {
         let got = 0
         for await (const piece of body) got += piece.length
@@ -53,7 +55,7 @@ export const peer: Peer = {
       async request() {
         if (options.streams) checkCount(await pool.request(pour, body), body.length)
         else if (options.echoes) checkAnswer(await pool.request(echo, body), options)
-        else await pool.request(take, body)
+        else await pool.request(options.lends ? lend : take, body)
       },
       async stream(length) {
         checkCount(await pool.request(pour, piecesOf(length)), length)
