@@ -75,12 +75,13 @@ void InlineDriver::tick(bool withHandshakes) {
   ticking_ = true;
   caller_.setInTurn(true);
   if (busyWait_.enabled()) busyWait_.wakes(monotonicNs());
+  const bool mayGoOn = features_.batchedSubmission || busyWait_.enabled();
   bool lonely = false, awake = false;
   for (int returns = 0; returns < maxReturns && !closing_; returns++) {
     const uint32_t events = collectAndDeliver(withHandshakes && returns == 0);
     // What was sent may have completed meanwhile, which is no event.
     lonely = events == 0 ? lonely : events <= lonelyEvents;
-    if (closing_ || !lonely) break;
+    if (closing_ || !lonely || !mayGoOn) break;
     loop_->engine().submit();
     if (loop_->work() || waitAwake(awake)) continue;
     if (!features_.batchedSubmission) break;
