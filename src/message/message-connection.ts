@@ -179,7 +179,11 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
     }
     const context = isReply ? undefined : this.answers.accept(header)
     if (isReply ? pending === undefined : context === undefined) {
-      this.writer!.putRefuse(slot, round, isReply ? wireNumberOf(messageError('MESSAGE_CANCELED')) : this.answers.refusal)
+      this.writer!.putRefuse(
+        slot,
+        round,
+        isReply ? wireNumberOf(messageError('MESSAGE_CANCELED')) : this.answers.refusal,
+      )
       return undefined
     }
     this.collecting++

@@ -86,6 +86,8 @@ export class Outgoing extends MessageHeader {
   dueMs = 0
   /** What it is due in, or undefined. */
   deadlines: { remove(outgoing: Outgoing): void } | undefined = undefined
+  /** Whether its body can be sent once only, also when nothing is left of it. */
+  readonly isStream: boolean
   /** Stops listening to its signal. */
   unwatch: (() => void) | undefined = undefined
 
@@ -99,6 +101,7 @@ export class Outgoing extends MessageHeader {
     private completion: Completion | undefined,
   ) {
     super()
+    this.isStream = typeof body === 'object' && !(body instanceof Uint8Array)
   }
 
   moveTo(state: OutgoingState): void {
@@ -113,11 +116,6 @@ export class Outgoing extends MessageHeader {
     this.slot = -1
     this.packet = -1
     this.holder = undefined
-  }
-
-  /** Whether its body can be sent once only. */
-  get isStream(): boolean {
-    return typeof this.body === 'object' && !(this.body instanceof Uint8Array)
   }
 
   /** The rest of a stream is not wanted. */
