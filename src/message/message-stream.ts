@@ -19,8 +19,8 @@ export interface StreamSink {
   refuse(error: SluiceError): void
   /** The sender has given it up, or is gone. */
   aborted(): void
-  /** Nothing more comes, for whatever reason. */
-  over(): void
+  /** Nothing more comes, for whatever reason; so many bytes have come. */
+  over(bytes: number): void
 }
 
 interface Waiter {
@@ -149,7 +149,7 @@ export class MessageStream<Head> implements AsyncIterableIterator<Uint8Array>, I
     if (this.isOver) return
     this.isOver = true
     this.error = error
-    this.sink.over()
+    this.sink.over(this.receivedBytes)
     for (const waiter of this.waiting.splice(0)) {
       if (this.error === undefined) waiter.resolve({ done: true, value: undefined })
       else waiter.reject(this.error)
