@@ -78,6 +78,11 @@ export class IncomingMessage implements CollectorSink, StreamSink {
     this.connection.refuse(this.slot, this.round, error)
   }
 
+  tooLarge(error: SluiceError): void {
+    this.context?.cancel(error)
+    this.connection.endStranger(error)
+  }
+
   aborted(): void {
     if (this.context !== undefined) this.connection.answers.abandoned(this.context)
   }

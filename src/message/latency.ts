@@ -6,8 +6,9 @@ export interface LatencyStats {
   meanMs: number
   /** Longest. */
   maxMs: number
-  /** Bounds on the fastest half, and on the fastest 99 of 100: to the next power of two of microseconds. */
+  /** Bound on the faster half of them, to the next power of two of microseconds. */
   p50Ms: number
+  /** The same for 99 of 100. */
   p99Ms: number
 }
 
