@@ -2,7 +2,7 @@
   # Built by node-gyp into build/Release/sluice.node. CMakeLists.txt reads the same list of sources.
   'targets': [{
     'target_name': 'sluice',
-    'sources': ["<!@(node tools/sources.mjs)"],
+    'sources': ["<!@(node tools/sources.mjs --units)"],
     'include_dirs': ['native', "<!@(node tools/sources.mjs --include)"],
     # While a worker thread is being terminated most calls into JavaScript fail; that is no reason to abort the process.
     'defines': [

@@ -1,3 +1,11 @@
+import { onFileFailed } from './connection/below.js'
+import { onClosed, onTimeout } from './connection/ending.js'
+import { failureFacts } from './connection/facts.js'
+import { onConnected, onSecured } from './connection/opening.js'
+import { onEnd, outwaits, stash } from './connection/reading.js'
+import { onRelaying } from './connection/relaying.js'
+import { onSecuring } from './connection/securing.js'
+import { onDrain, onFinished } from './connection/writing.js'
 import { Connection } from './connection.js'
 import { type ErrorName, nativeError, SluiceError, tlsError } from './errors.js'
 import type { TimeoutKind } from './handlers.js'
@@ -198,7 +206,7 @@ export class Channel {
       const offset = words[k + 2]!
       const view = new Uint8Array(this.slab, offset, words[k + 3]!)
       if (connection.hold !== 0) {
-        connection.stash({ type, a: 0, bytes: view.slice() })
+        stash(connection, { type, a: 0, bytes: view.slice() })
         return
       }
       if (this.debug) {
@@ -270,9 +278,9 @@ export class Channel {
     if (connection === undefined || connection.tag !== tag) return
     if (
       connection.hold !== 0 &&
-      (type === eventEnd || type === eventRelaying || (type === eventClosed && connection.outwaits((a & 0xff) !== 0)))
+      (type === eventEnd || type === eventRelaying || (type === eventClosed && outwaits(connection, (a & 0xff) !== 0)))
     ) {
-      connection.stash({ type, a, b })
+      stash(connection, { type, a, b })
       return
     }
     this.deliver(connection, type, a, b)
@@ -284,31 +292,31 @@ export class Channel {
     if (connection.isDestroyed && type !== eventClosed && type !== eventFinished) return
     switch (type) {
       case eventEnd:
-        connection.onEnd()
+        onEnd(connection)
         return
       case eventDrain:
-        connection.onDrain()
+        onDrain(connection)
         return
       case eventFileFailed:
-        connection.onFileFailed(a)
+        onFileFailed(connection, a)
         return
       case eventFinished:
-        connection.onFinished()
+        onFinished(connection)
         return
       case eventConnected:
-        connection.onConnected()
+        onConnected(connection)
         return
       case eventSecured:
-        connection.onSecured()
+        onSecured(connection)
         return
       case eventSecuring:
-        connection.onSecuring()
+        onSecuring(connection)
         return
       case eventRelaying:
-        connection.onRelaying()
+        onRelaying(connection)
         return
       case eventTimeout:
-        connection.onTimeout(timeoutKinds[a]!, timeoutErrors[timeoutKinds[a]!])
+        onTimeout(connection, timeoutKinds[a]!, timeoutErrors[timeoutKinds[a]!])
         return
       case eventClosed:
         this.connections[connection.slot] = undefined
@@ -318,7 +326,7 @@ export class Channel {
         if (connection.referenced) this.drop()
         if (--this.connectionCount === 0) for (const resolve of this.emptied.splice(0)) resolve()
         try {
-          connection.onClosed((a & 0xff) === 0 ? undefined : this.closeError(connection, a, b))
+          onClosed(connection, (a & 0xff) === 0 ? undefined : this.closeError(connection, a, b))
         } finally {
           // Only now: the handlers may still ask for its numbers.
           this.stage(records.opForget | connection.tag, connection.slot, 0, 0)
@@ -386,7 +394,7 @@ export class Channel {
   }
 
   private closeError(connection: Connection, a: number, b: number): SluiceError {
-    const facts = connection.failureFacts()
+    const facts = failureFacts(connection)
     if ((a & 0xff) !== records.errorOpening) return this.error(a, b, facts)
     return this.openingError(connection.slot, connection.tag, b, { address: facts.address, port: facts.port })
   }

@@ -1,4 +1,6 @@
 import { Duplex } from 'node:stream'
+import { takeOver } from './connection/reading.js'
+import { tellDrain, whenFinished } from './connection/writing.js'
 import type { Connection } from './connection.js'
 import { SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
@@ -138,7 +140,7 @@ export class ConnectionDuplex extends Duplex {
       emitClose: false,
     })
     this.connection = connection
-    connection.takeOver(this, handlers)
+    takeOver(connection, this, handlers)
     if (connection.state === 'closed') this.connectionClosed(undefined)
     else if (connection.hasPeerEnded) this.connectionEnded()
   }
@@ -260,7 +262,7 @@ export class ConnectionDuplex extends Duplex {
       if (error) failed(error)
       else next()
     }
-    this.connection.tellDrain()
+    tellDrain(this.connection)
   }
 
   /** @internal */
@@ -278,7 +280,7 @@ export class ConnectionDuplex extends Duplex {
 
   override _final(callback: Callback): void {
     this.connection.end()
-    this.connection.whenFinished((error) => {
+    whenFinished(this.connection, (error) => {
       // Where the connection went first, its close is on the way, and destroys the stream with the true reason.
       if (error !== undefined) return
       this.finWritten = true

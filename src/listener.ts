@@ -1,5 +1,7 @@
 import { unlinkSync } from 'node:fs'
 import type { Channel, ChannelListener } from './channel.js'
+import { findRateLimitGroup } from './connection/limits.js'
+import { begin } from './connection/opening.js'
 import type { Connection } from './connection.js'
 import { nativeError, SluiceError } from './errors.js'
 import { type HandshakeOptions, handshakeOptions } from './handshake/handshake-plan.js'
@@ -161,14 +163,14 @@ export class Listener implements ChannelListener, AsyncDisposable {
   /** @internal */
   accepted(connection: Connection): void {
     this.open++
-    connection.findRateLimitGroup()
+    findRateLimitGroup(connection)
     const refused = this.settings.router?.begin(connection)
     if (refused !== undefined) {
       this.handshakeFailed(refused)
       connection.reset()
       return
     }
-    connection.begin()
+    begin(connection)
     if (this.settings.handlers !== undefined) return
     if (this.taker !== undefined) {
       this.taker.accepted(connection)

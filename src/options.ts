@@ -91,6 +91,17 @@ export function withDefault<T>(of: Parser<T>, value: NoInfer<T>): OptionalParser
   return { ...of, absent: value }
 }
 
+/** An object of that class. */
+export function instanceOf<T>(type: abstract new (...args: never) => T, allowed = `a ${type.name}`): Parser<T> {
+  return {
+    allowed,
+    parse(value, option) {
+      if (value instanceof type) return value
+      throw expected(allowed, value, option)
+    },
+  }
+}
+
 interface Range {
   min?: number
   max?: number

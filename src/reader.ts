@@ -1,3 +1,4 @@
+import { takeOver } from './connection/reading.js'
 import type { Connection } from './connection.js'
 import type { SluiceError } from './errors.js'
 import type { ConnectionHandlers } from './handlers.js'
@@ -37,7 +38,7 @@ export class ConnectionReader implements AsyncIterableIterator<Buffer[]> {
 
   /** @throws {SluiceError} `ERR_SLUICE_INVALID_ARGUMENT` when something else reads the connection already. */
   constructor(private readonly connection: Connection) {
-    connection.takeOver(this, handlers)
+    takeOver(connection, this, handlers)
     if (connection.state === 'closed' || connection.hasPeerEnded) this.ended = true
   }
 

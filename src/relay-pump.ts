@@ -1,3 +1,5 @@
+import { endForRelay, heldForRelayBytes, isFiltered, roomForRelayBytes, writeForRelay } from './connection/relaying.js'
+import { tellDrain } from './connection/writing.js'
 import type { Connection } from './connection.js'
 import { pausedByStream } from './native/records.js'
 
@@ -22,7 +24,7 @@ export class RelayPump {
 
   /** Bytes that wait for the receiver. */
   get queuedBytes(): number {
-    return this.pending.reduce((sum, { length }) => sum + length, this.to.heldForRelayBytes)
+    return this.pending.reduce((sum, { length }) => sum + length, heldForRelayBytes(this.to))
   }
 
   data(bytes: Uint8Array): void {
@@ -51,7 +53,7 @@ export class RelayPump {
 
   /** The sender is gone: what came from it is written whatever the receiver's limit says, as nothing follows. */
   finish(): void {
-    for (const piece of this.pending.splice(0)) this.to.writeForRelay(piece)
+    for (const piece of this.pending.splice(0)) writeForRelay(this.to, piece)
   }
 
   // As much as fits below the hard limit; the rest waits.
@@ -59,23 +61,23 @@ export class RelayPump {
     const { to } = this
     let rest = bytes
     while (rest.length > 0) {
-      const room = to.roomForRelayBytes
+      const room = roomForRelayBytes(to)
       if (room <= 0) break
       const piece = rest.length > room ? rest.subarray(0, room) : rest
       rest = rest.subarray(piece.length)
-      const mustCopy = !isOwn && piece.length > copiedBytes && (to.channel !== this.from.channel || to.isFiltered)
-      to.writeForRelay(mustCopy ? piece.slice() : piece)
+      const mustCopy = !isOwn && piece.length > copiedBytes && (to.channel !== this.from.channel || isFiltered(to))
+      writeForRelay(to, mustCopy ? piece.slice() : piece)
     }
     if (rest.length > 0) this.pending.unshift(isOwn ? rest : rest.slice())
   }
 
   private settle(): void {
     const { pending, to } = this
-    if (pending.length === 0 && this.hasEnded) to.endForRelay()
-    if (pending.length === 0 && to.heldForRelayBytes < this.highWaterBytes) return
+    if (pending.length === 0 && this.hasEnded) endForRelay(to)
+    if (pending.length === 0 && heldForRelayBytes(to) < this.highWaterBytes) return
     if (this.isHeld) return
     this.isHeld = true
     this.from.pauseFor(pausedByStream)
-    to.tellDrain()
+    tellDrain(to)
   }
 }

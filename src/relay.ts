@@ -1,4 +1,13 @@
 import { type Channel, timeoutErrors } from './channel.js'
+import { beginClose } from './connection/ending.js'
+import {
+  beginRelay,
+  breakOffForRelay,
+  hasEndedInOrder,
+  isFiltered,
+  requireRelayable,
+  resetForRelay,
+} from './connection/relaying.js'
 import { Connection } from './connection.js'
 import { abortError, SluiceError } from './errors.js'
 import type { ConnectionHandlers, TimeoutKind } from './handlers.js'
@@ -149,8 +158,8 @@ export function relay(a: Connection<any>, b: Connection<any>, options?: RelayOpt
   if (!(a instanceof Connection)) throw expected('a Connection', a, 'a')
   if (!(b instanceof Connection)) throw expected('a Connection', b, 'b')
   if ((a as Connection) === (b as Connection)) throw expected('another connection than "a"', 'the same', 'b')
-  a.requireRelayable()
-  b.requireRelayable()
+  requireRelayable(a)
+  requireRelayable(b)
   if (parsed.signal?.aborted) throw abortError(parsed.signal)
   const made = new Relay(a, b, {
     ...parsed,
@@ -205,8 +214,8 @@ export class Relay implements AsyncDisposable {
     const abort = () => this.destroy(abortError(signal!))
     signal?.addEventListener('abort', abort, { once: true })
     this.removeAbort = () => signal?.removeEventListener('abort', abort)
-    a.beginRelay(new RelayEnd(this, 0), handlers)
-    b.beginRelay(new RelayEnd(this, 1), handlers)
+    beginRelay(a, new RelayEnd(this, 0), handlers)
+    beginRelay(b, new RelayEnd(this, 1), handlers)
     this.join()
     if (this.id === undefined) this.armTimer()
     // The peers may have ended before; that is not told again.
@@ -276,7 +285,7 @@ export class Relay implements AsyncDisposable {
   // Native code takes over where it can. Until it says so for a side, JavaScript passes on what it gets from there.
   private join(): void {
     const [a, b] = this.connections
-    if (a.channel !== b.channel || a.isFiltered || b.isFiltered) return
+    if (a.channel !== b.channel || isFiltered(a) || isFiltered(b)) return
     const [ofA, ofB] = [this.marksOf(a), this.marksOf(b)]
     const { tunnelTimeoutMs, finTimeoutMs } = this.bounds
     const answer = a.channel.native.relay(
@@ -324,7 +333,7 @@ export class Relay implements AsyncDisposable {
     if (this.isClosing || this.failure !== undefined) return
     this.isClosing = true
     for (const pump of this.pumps) pump.finish()
-    for (const connection of this.connections) connection.beginClose(timeoutMs)
+    for (const connection of this.connections) beginClose(connection, timeoutMs)
   }
 
   /** @internal */
@@ -334,7 +343,7 @@ export class Relay implements AsyncDisposable {
 
   private fail(side: RelaySide | undefined, cause: SluiceError): void {
     this.failure ??= { side, cause }
-    for (const connection of this.connections) connection.resetForRelay(cause)
+    for (const connection of this.connections) resetForRelay(connection, cause)
   }
 
   /** @internal A bound of the connection itself; that of the tunnel takes its place. */
@@ -359,7 +368,7 @@ export class Relay implements AsyncDisposable {
     this.gone[side] = true
     const connection = this.connections[side]
     const other = (1 - side) as 0 | 1
-    const inOrder = error === undefined && (this.isClosing || connection.hasEndedInOrder)
+    const inOrder = error === undefined && (this.isClosing || hasEndedInOrder(connection))
     // Whoever was reset because of the other one tells nothing new.
     if (!inOrder && (error?.code !== 'ERR_SLUICE_RELAY_FAILED' || this.isOver)) {
       const destroyed = new SluiceError('ABORTED', { phase: 'close', detail: 'the connection was destroyed' })
@@ -369,7 +378,7 @@ export class Relay implements AsyncDisposable {
     const isOurs = this.id === undefined || !this.pumps[side]!.isHandedOver
     if (!inOrder && isOurs && !this.gone[other]) {
       this.pumps[side]!.finish()
-      void this.connections[other].breakOffForRelay()
+      void breakOffForRelay(this.connections[other])
     }
     if (this.isOver) this.settle()
   }

@@ -2,6 +2,8 @@ import { Channel } from './channel.js'
 import type { Clock } from './clock.js'
 import { type ConnectOptions, connectOptions, connectRules } from './connect-options.js'
 import { type Attempt, connectRace } from './connect-race.js'
+import { findRateLimitGroup } from './connection/limits.js'
+import { connected } from './connection/opening.js'
 import { Connection } from './connection.js'
 import type { EngineName } from './engines.js'
 import { abortError, type ErrorFacts, type NativeFailure, nativeError, SluiceError } from './errors.js'
@@ -261,7 +263,7 @@ export class Runtime implements Clock, AsyncDisposable {
         winner ??= connection
         return winner === connection
       }
-      const promise = connection.connected(target as { address: string; port?: number }, claim).then(() => connection)
+      const promise = connected(connection, target as { address: string; port?: number }, claim).then(() => connection)
       return { promise, cancel: () => connection.destroy() }
     }
     const race = {
@@ -301,7 +303,7 @@ export class Runtime implements Clock, AsyncDisposable {
     const settings = settingsOf(parsed, handlers as ConnectionHandlers<never> | undefined)
     const connection = new Connection(channel, answer.slot, answer.tag, settings)
     channel.adoptConnection(connection)
-    connection.findRateLimitGroup()
+    findRateLimitGroup(connection)
     if (settings.filters !== undefined) connection.filter(settings.filters(connection))
     return connection as Connection<Data>
   }
@@ -336,7 +338,7 @@ export class Runtime implements Clock, AsyncDisposable {
       settings.layered = true
       const connection = new Connection(channel, slot, tag, settings)
       channel.adoptConnection(connection)
-      connection.findRateLimitGroup()
+      findRateLimitGroup(connection)
       if (settings.filters !== undefined) connection.filter(settings.filters(connection))
       return connection
     }) as unknown as [Connection<First>, Connection<Second>]

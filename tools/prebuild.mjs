@@ -15,7 +15,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { checkElf, checkMachO } from './addon-check.mjs'
 import { addonFlags, compileObjects, link } from './compile.mjs'
-import { root, sources } from './sources.mjs'
+import { root, units } from './sources.mjs'
 
 /** The oldest systems that the prebuilt addons run on: RHEL 8 and Debian 10, and macOS 11. */
 const glibcFloor = '2.28'
@@ -52,7 +52,7 @@ async function crossBuild(zig, target) {
   const compiler = [zig, 'c++', '-target', target.triple]
   const folder = join(root, 'build/prebuild', target.name)
   const flags = ['-O2', ...addonFlags()]
-  const objects = await compileObjects({ folder, sources: sources(), compiler, flags })
+  const objects = await compileObjects({ folder, sources: units(), compiler, flags })
   const built = await link({ output: join(folder, 'sluice.node'), objects, compiler, flags: linkFlags(target, folder) })
   if (target.libc) checkElf(built, { libc: target.libc, glibcFloor, muslSource: muslSource(zig) })
   else checkMachO(built, { macosFloor })

@@ -1,17 +1,19 @@
 // The list of native sources, and where headers are found. Used by binding.gyp, CMakeLists.txt and the other tools.
 //
 //   node tools/sources.mjs             prints native/sources.txt, one path per line
+//   node tools/sources.mjs --units     writes a unit per folder to build/units and prints their paths
 //   node tools/sources.mjs --include   prints the include folders beside native/ and Node's own
 //   node tools/sources.mjs --headers   prints the folder of Node's headers
 //   node tools/sources.mjs --write     rewrites the list from the files found under native/
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { homedir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const listFile = join(root, 'native/sources.txt')
+const unitFolder = 'build/units'
 
 /** Paths of native/sources.txt, relative to the root. One per line; `#` starts a comment. */
 export function sources() {
@@ -19,6 +21,26 @@ export function sources() {
     .split('\n')
     .map((line) => line.replace(/#.*/, '').trim())
     .filter(Boolean)
+}
+
+/**
+ * Writes a unit for each folder of native/, which includes the sources in it, and returns the units' paths, relative to
+ * the root. Headers are what takes the compiler's time: from scratch, units take a fifth of what the sources would.
+ * What is in an unnamed namespace is therefore named once per folder.
+ */
+export function units() {
+  const files = sources()
+  const folders = [...new Set(files.map((file) => dirname(file)))]
+  mkdirSync(join(root, unitFolder), { recursive: true })
+  return folders.map((folder) => {
+    const unit = `${unitFolder}/${basename(folder)}.cc`
+    const inside = files.filter((file) => dirname(file) === folder)
+    const text = inside.map((file) => `#include "${relative(unitFolder, file)}"\n`).join('')
+    const path = join(root, unit)
+    // Written again, it would be compiled again.
+    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileSync(path, text)
+    return unit
+  })
 }
 
 /** Include folders of packages: that of node-addon-api. None while nothing is installed yet. */
@@ -69,5 +91,6 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   if (wanted === '--write') writeList()
   else if (wanted === '--include') console.log(packageIncludes().join('\n'))
   else if (wanted === '--headers') console.log(nodeHeaders())
+  else if (wanted === '--units') console.log(units().join('\n'))
   else console.log(sources().join('\n'))
 }

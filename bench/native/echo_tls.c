@@ -6,27 +6,21 @@
 #define _GNU_SOURCE
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <stdbool.h>
-#include <sys/epoll.h>
 
-#include "service.h"
+#include "epoll_server.h"
 
-enum { eventsPerWait = 1024, acceptsPerTurn = 64, chunksPerTurn = 16 };
+enum { chunksPerTurn = 16 };
 
 typedef struct {
   int fd;
   uint32_t interest;
   SSL* tls;
-  uint8_t* kept;  // owned: bytes that were not taken; NULL when there are none
-  size_t keptSize, keptSent;
+  Kept kept;
   uint64_t generated;  // chargen: bytes sent
 } Connection;
 
-static int poller;
 static Service service;
 static SSL_CTX* context;
-static uint8_t* buffer;
-static size_t bufferSize;
 
 static void failedTls(const char* what) {
   fprintf(stderr, "%s: %s\n", what, ERR_reason_error_string(ERR_peek_error()));
@@ -35,9 +29,7 @@ static void failedTls(const char* what) {
 
 static void watch(Connection* connection, uint32_t interest) {
   if (interest == connection->interest) return;
-  struct epoll_event event = {.events = interest, .data.ptr = connection};
-  int operation = connection->interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-  if (epoll_ctl(poller, operation, connection->fd, &event) != 0) failed("epoll_ctl");
+  pollFor(connection->fd, connection->interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, interest, connection);
   connection->interest = interest;
 }
 
@@ -46,7 +38,7 @@ static void closeConnection(Connection* connection) {
   SSL_free(connection->tls);
   ERR_clear_error();
   close(connection->fd);
-  free(connection->kept);
+  forget(&connection->kept);
   free(connection);
 }
 
@@ -88,24 +80,19 @@ static void echo(Connection* connection) {
     sent += taken;
   }
   if (sent == received) return;
-  connection->keptSize = (size_t)(received - sent);
-  connection->keptSent = 0;
-  connection->kept = malloc(connection->keptSize);
-  if (connection->kept == NULL) failed("malloc");
-  memcpy(connection->kept, buffer + sent, connection->keptSize);
+  keep(&connection->kept, buffer + sent, (size_t)(received - sent));
   watch(connection, EPOLLOUT);
 }
 
 static void sendKept(Connection* connection) {
-  while (connection->keptSent < connection->keptSize) {
-    ssize_t sent =
-        sendSome(connection, connection->kept + connection->keptSent, connection->keptSize - connection->keptSent);
+  Kept* kept = &connection->kept;
+  while (kept->sent < kept->size) {
+    ssize_t sent = sendSome(connection, kept->bytes + kept->sent, kept->size - kept->sent);
     if (sent < 0) return closeConnection(connection);
     if (sent == 0) return;
-    connection->keptSent += (size_t)sent;
+    kept->sent += (size_t)sent;
   }
-  free(connection->kept);
-  connection->kept = NULL;
+  forget(kept);
   watch(connection, EPOLLIN);
   echo(connection);  // what OpenSSL has read already, no event tells of
 }
@@ -134,19 +121,23 @@ static void shakeHands(Connection* connection) {
   else if (service == serviceDiscard) discard(connection);
 }
 
-static void acceptSome(int listener) {
-  for (int i = 0; i < acceptsPerTurn; i++) {
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return;
-    sendWithoutDelay(fd);
-    Connection* connection = calloc(1, sizeof *connection);
-    if (connection == NULL) failed("calloc");
-    connection->fd = fd;
-    connection->tls = SSL_new(context);
-    if (connection->tls == NULL || SSL_set_fd(connection->tls, fd) != 1) failedTls("SSL_new");
-    SSL_set_accept_state(connection->tls);
-    watch(connection, EPOLLIN);
-  }
+static void accepted(int fd) {
+  Connection* connection = zeroed(sizeof *connection);
+  connection->fd = fd;
+  connection->tls = SSL_new(context);
+  if (connection->tls == NULL || SSL_set_fd(connection->tls, fd) != 1) failedTls("SSL_new");
+  SSL_set_accept_state(connection->tls);
+  watch(connection, EPOLLIN);
+}
+
+static void ready(void* target, uint32_t events) {
+  (void)events;
+  Connection* connection = target;
+  if (!SSL_is_init_finished(connection->tls)) shakeHands(connection);
+  else if (service == serviceDiscard) discard(connection);
+  else if (service == serviceChargen) generate(connection);
+  else if (connection->kept.bytes != NULL) sendKept(connection);
+  else echo(connection);
 }
 
 static void prepareTls(int argc, char** argv) {
@@ -168,25 +159,6 @@ int main(int argc, char** argv) {
     return 0;
   }
   service = serviceOption(argc, argv);
-  bufferSize = (size_t)numberOption(argc, argv, "buffer", 256 * 1024);
-  buffer = malloc(bufferSize);
   prepareTls(argc, argv);
-  poller = epoll_create1(EPOLL_CLOEXEC);
-  int listener = listenAndAnnounce(argc, argv, SOCK_NONBLOCK);
-  struct epoll_event events[eventsPerWait], own = {.events = EPOLLIN, .data.ptr = NULL};
-  if (epoll_ctl(poller, EPOLL_CTL_ADD, listener, &own) != 0) failed("epoll_ctl");
-
-  for (;;) {
-    int ready = epoll_wait(poller, events, eventsPerWait, -1);
-    if (ready < 0 && errno != EINTR) failed("epoll_wait");
-    for (int i = 0; i < ready; i++) {
-      Connection* connection = events[i].data.ptr;
-      if (connection == NULL) acceptSome(listener);
-      else if (!SSL_is_init_finished(connection->tls)) shakeHands(connection);
-      else if (service == serviceDiscard) discard(connection);
-      else if (service == serviceChargen) generate(connection);
-      else if (connection->kept != NULL) sendKept(connection);
-      else echo(connection);
-    }
-  }
+  serve(argc, argv, 256 * 1024, accepted, ready, NULL);
 }

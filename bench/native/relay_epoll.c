@@ -5,42 +5,33 @@
 /// stays, and nothing more is read from that side until it is gone.
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <stdbool.h>
-#include <sys/epoll.h>
 
-#include "service.h"
-
-enum { eventsPerWait = 1024, acceptsPerTurn = 64 };
+#include "epoll_server.h"
 
 /// One side of a relayed connection.
 typedef struct Side {
   struct Side* other;
   int fd;
   uint32_t watched;
-  bool ended;     // it has sent all
-  uint8_t* kept;  // owned: bytes for it that the kernel did not take; NULL when there are none
-  size_t keptSize, keptSent;
+  bool ended;    // it has sent all
+  Kept kept;     // for it
   int pipe[2];   // on the way to it
   size_t piped;  // bytes in there
   bool dead;     // freed after this turn
 } Side;
 
-static int poller;
-static uint8_t* buffer;
-static size_t bufferSize;
 static bool splices;
 static struct sockaddr_in upstream = {.sin_family = AF_INET};
 static Side* dead[2 * eventsPerWait];
 static int deadCount;
 
 static void watch(Side* side) {
-  bool blocked = side->kept != NULL || side->piped > 0;
-  bool mayRead = !side->ended && side->other->kept == NULL && side->other->piped == 0;
+  bool blocked = side->kept.bytes != NULL || side->piped > 0;
+  bool mayRead = !side->ended && side->other->kept.bytes == NULL && side->other->piped == 0;
   uint32_t interest = (mayRead ? EPOLLIN : 0u) | (blocked ? EPOLLOUT : 0u);
   if (interest == side->watched) return;
   side->watched = interest;
-  struct epoll_event event = {.events = interest, .data.ptr = side};
-  if (epoll_ctl(poller, EPOLL_CTL_MOD, side->fd, &event) != 0) failed("epoll_ctl");
+  pollFor(side->fd, EPOLL_CTL_MOD, interest, side);
 }
 
 static void closeBoth(Side* side) {
@@ -50,11 +41,9 @@ static void closeBoth(Side* side) {
     dead[deadCount++] = side;
     close(side->fd);
     if (splices) close(side->pipe[0]), close(side->pipe[1]);
-    free(side->kept);
+    forget(&side->kept);
   }
 }
-
-static bool wouldBlock(void) { return errno == EAGAIN || errno == EINTR; }
 
 static void passEnd(Side* from) {
   from->ended = true;
@@ -73,11 +62,7 @@ static void relayBuffered(Side* from) {
   if (sent == received) return;
   if (sent < 0 && !wouldBlock()) return closeBoth(from);
   if (sent < 0) sent = 0;
-  to->keptSize = (size_t)(received - sent);
-  to->keptSent = 0;
-  to->kept = malloc(to->keptSize);
-  if (to->kept == NULL) failed("malloc");
-  memcpy(to->kept, buffer + sent, to->keptSize);
+  keep(&to->kept, buffer + sent, (size_t)(received - sent));
   watch(from);
   watch(to);
 }
@@ -110,70 +95,53 @@ static void drain(Side* to) {
     if (!emptyPipe(to)) return closeBoth(to);
     if (to->piped > 0) return;
   } else {
-    ssize_t sent = send(to->fd, to->kept + to->keptSent, to->keptSize - to->keptSent, MSG_NOSIGNAL);
+    Kept* kept = &to->kept;
+    ssize_t sent = send(to->fd, kept->bytes + kept->sent, kept->size - kept->sent, MSG_NOSIGNAL);
     if (sent < 0 && !wouldBlock()) return closeBoth(to);
-    if (sent > 0) to->keptSent += (size_t)sent;
-    if (to->keptSent < to->keptSize) return;
-    free(to->kept);
-    to->kept = NULL;
+    if (sent > 0) kept->sent += (size_t)sent;
+    if (kept->sent < kept->size) return;
+    forget(kept);
   }
   watch(to);
   watch(to->other);
 }
 
 static Side* newSide(int fd) {
-  Side* side = calloc(1, sizeof *side);
-  if (side == NULL) failed("calloc");
+  Side* side = zeroed(sizeof *side);
   side->fd = fd;
   side->watched = EPOLLIN;
-  sendWithoutDelay(fd);
   if (splices && pipe2(side->pipe, O_NONBLOCK | O_CLOEXEC) != 0) failed("pipe2");
   if (splices) fcntl(side->pipe[0], F_SETPIPE_SZ, (int)bufferSize);
   return side;
 }
 
-static void acceptSome(int listener) {
-  for (int i = 0; i < acceptsPerTurn; i++) {
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return;
-    int out = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (out < 0) failed("socket");
-    if (connect(out, (struct sockaddr*)&upstream, sizeof upstream) != 0 && errno != EINPROGRESS) failed("connect");
-    Side *client = newSide(fd), *server = newSide(out);
-    client->other = server;
-    server->other = client;
-    for (Side* side = client; side != NULL; side = side == client ? server : NULL) {
-      struct epoll_event event = {.events = EPOLLIN, .data.ptr = side};
-      if (epoll_ctl(poller, EPOLL_CTL_ADD, side->fd, &event) != 0) failed("epoll_ctl");
-    }
-  }
+static void accepted(int fd) {
+  int out = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (out < 0) failed("socket");
+  if (connect(out, (struct sockaddr*)&upstream, sizeof upstream) != 0 && errno != EINPROGRESS) failed("connect");
+  sendWithoutDelay(out);
+  Side *client = newSide(fd), *server = newSide(out);
+  client->other = server;
+  server->other = client;
+  pollFor(fd, EPOLL_CTL_ADD, EPOLLIN, client);
+  pollFor(out, EPOLL_CTL_ADD, EPOLLIN, server);
+}
+
+static void ready(void* target, uint32_t events) {
+  Side* side = target;
+  if (!side->dead && (events & EPOLLOUT) != 0) drain(side);
+  if (side->dead || (events & ~(uint32_t)EPOLLOUT) == 0 || (side->watched & EPOLLIN) == 0) return;
+  if (splices) relaySpliced(side);
+  else relayBuffered(side);
+}
+
+static void freeDead(void) {
+  while (deadCount > 0) free(dead[--deadCount]);
 }
 
 int main(int argc, char** argv) {
   splices = strcmp(textOption(argc, argv, "via", "buffer"), "splice") == 0;
   upstream.sin_port = htons((uint16_t)numberOption(argc, argv, "upstream", 0));
   upstream.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  bufferSize = (size_t)numberOption(argc, argv, "buffer", 64 * 1024);
-  buffer = malloc(bufferSize);
-  poller = epoll_create1(EPOLL_CLOEXEC);
-  int listener = listenAndAnnounce(argc, argv, SOCK_NONBLOCK);
-  struct epoll_event events[eventsPerWait], own = {.events = EPOLLIN, .data.ptr = NULL};
-  if (epoll_ctl(poller, EPOLL_CTL_ADD, listener, &own) != 0) failed("epoll_ctl");
-
-  for (;;) {
-    int ready = epoll_wait(poller, events, eventsPerWait, -1);
-    if (ready < 0 && errno != EINTR) failed("epoll_wait");
-    for (int i = 0; i < ready; i++) {
-      Side* side = events[i].data.ptr;
-      if (side == NULL) {
-        acceptSome(listener);
-        continue;
-      }
-      if (!side->dead && (events[i].events & EPOLLOUT) != 0) drain(side);
-      if (side->dead || (events[i].events & ~(uint32_t)EPOLLOUT) == 0 || (side->watched & EPOLLIN) == 0) continue;
-      if (splices) relaySpliced(side);
-      else relayBuffered(side);
-    }
-    while (deadCount > 0) free(dead[--deadCount]);
-  }
+  serve(argc, argv, 64 * 1024, accepted, ready, freeDead);
 }

@@ -10,7 +10,7 @@
 namespace sluice {
 
 /// One loop as JavaScript holds it (class Channel in src/native/binding.ts, which says what each method takes and
-/// returns). Failures are returned as values, see values::failure().
+/// returns), in files by topic: opening, TLS, what a connection is asked. Failures are returned as values, see values::failure().
 class Channel final : public Napi::ObjectWrap<Channel> {
  public:
   static Napi::Function define(Napi::Env env);
@@ -60,7 +60,12 @@ class Channel final : public Napi::ObjectWrap<Channel> {
   static void onEnvironmentExit(napi_async_cleanup_hook_handle handle, void* data);
   void shutDown(bool environmentLeaves);
   template <class Task>
-  void onLoop(Task task);
+  void onLoop(Task task) {
+    if (!driver_) return;
+    // What was staged before comes first, e.g. the end of a connection whose numbers are asked for.
+    driver_->flush();
+    driver_->call(task);
+  }
   template <class Task>
   void onSession(const Napi::CallbackInfo& info, Task task);
   Napi::Value handle(Napi::Env env, const Result<Slot>& slot, uint32_t generation);

@@ -14,10 +14,6 @@ namespace {
 
 using opening_steps::Kind;
 
-Napi::String string(Napi::Env env, std::string_view text) {
-  return Napi::String::New(env, text.data(), text.size());
-}
-
 // Null for none.
 opening_steps::Networks networks(const Napi::Value& value) {
   if (auto shared = handleOf<SharedCidrSet>(value)) return shared;

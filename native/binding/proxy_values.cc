@@ -7,10 +7,6 @@ namespace sluice::values {
 
 namespace {
 
-Napi::String string(Napi::Env env, std::string_view text) {
-  return Napi::String::New(env, text.data(), text.size());
-}
-
 Napi::Object failureOf(Napi::Env env, OpeningFailure failure, std::string_view text) {
   auto result = Napi::Object::New(env);
   result.Set("reason", string(env, openingReason(failure)));

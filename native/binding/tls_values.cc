@@ -8,10 +8,6 @@ namespace sluice::values {
 
 namespace {
 
-Napi::String string(Napi::Env env, std::string_view text) {
-  return Napi::String::New(env, text.data(), text.size());
-}
-
 int32_t signedNumber(const Napi::Object& object, const char* key) {
   return static_cast<int32_t>(real(object, key));
 }

@@ -38,4 +38,8 @@ std::span<T> memory(const Napi::Value& value) {
   return {reinterpret_cast<T*>(bytes), array.ByteLength() / sizeof(T)};
 }
 
+inline Napi::String string(Napi::Env env, std::string_view text) {
+  return Napi::String::New(env, text.data(), text.size());
+}
+
 }  // namespace sluice::values

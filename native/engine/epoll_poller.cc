@@ -15,7 +15,7 @@ namespace {
 // Socket tokens carry a kind in their top byte and never look like this.
 constexpr uint64_t wakeToken = UINT64_MAX;
 
-uint32_t eventsOf(Interest interest) {
+uint32_t epollEvents(Interest interest) {
   return (has(interest, Interest::read) ? EPOLLIN : 0u) | (has(interest, Interest::write) ? EPOLLOUT : 0u);
 }
 
@@ -94,7 +94,7 @@ class EpollPoller final : public Poller {
 
  private:
   int control(int operation, int fd, Token token, Interest interest) {
-    epoll_event event{.events = eventsOf(interest), .data = {.u64 = token.value}};
+    epoll_event event{.events = epollEvents(interest), .data = {.u64 = token.value}};
     ++interestChanges_;
     return sys::epollCtl(epoll_, operation, fd, &event);
   }

@@ -10,7 +10,7 @@ namespace sluice {
 
 namespace {
 
-short eventsOf(Interest interest) {
+short pollEvents(Interest interest) {
   return static_cast<short>((has(interest, Interest::read) ? POLLIN : 0) |
                             (has(interest, Interest::write) ? POLLOUT : 0));
 }
@@ -147,7 +147,7 @@ class PollPoller final : public Poller {
     if (before == Interest::none) return insert(fd, token, after);
     if (after == Interest::none) return erase(fd);
     const uint32_t place = placeOf(fd);
-    fds_[place].events = eventsOf(after);
+    fds_[place].events = pollEvents(after);
     published_.noteChange(place, fds_.size());
   }
 
@@ -192,7 +192,7 @@ class PollPoller final : public Poller {
     if (number >= places_.size()) places_.resize(number + 1, nowhere);
     SLUICE_ASSERT(places_[number] == nowhere);
     places_[number] = static_cast<uint32_t>(fds_.size());
-    fds_.push_back({fd, eventsOf(interest), 0});
+    fds_.push_back({fd, pollEvents(interest), 0});
     tokens_.push_back(token);
     published_.noteChange(fds_.size() - 1, fds_.size());
   }

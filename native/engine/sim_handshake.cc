@@ -13,7 +13,6 @@ using Kind = SimEvent::Kind;
 
 // Linux's ip_local_port_range.
 constexpr uint16_t firstPort = 32768, lastPort = 60999;
-constexpr uint64_t secondUs = 1'000'000;
 
 }  // namespace
 
@@ -175,7 +174,7 @@ void SimNetwork::requestArrives(SimEnd client) {
     // As Linux: a full backlog drops the request, and the client repeats it after 1, 2, 4 … seconds.
     if (connection.requests == 0)
       plan(client, Kind::connectGivesUp, nowUs() + SimSchedule::toUs(options_.connectGiveUpMs));
-    plan(client, Kind::requestArrives, nowUs() + (secondUs << std::min(connection.requests, 6u)));
+    plan(client, Kind::requestArrives, nowUs() + (SimSchedule::secondUs << std::min(connection.requests, 6u)));
     ++connection.requests;
     return;
   }

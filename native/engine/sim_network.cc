@@ -9,8 +9,6 @@ namespace {
 
 using Kind = SimEvent::Kind;
 
-constexpr uint64_t secondUs = 1'000'000;
-
 size_t sizeOf(const iovec* pieces, int count) {
   size_t size = 0;
   for (int i = 0; i < count; ++i) size += pieces[i].iov_len;
@@ -148,7 +146,7 @@ void SimNetwork::put(SimEnd writer, SimSegment segment) {
   Connection& connection = connections_[writer.connection];
   SimStream& stream = outgoing(writer);
   uint64_t leavesUs = std::max(nowUs(), stream.lineFreeUs);
-  if (options_.bytesPerSecond != 0) leavesUs += segment.bytes * secondUs / options_.bytesPerSecond;
+  if (options_.bytesPerSecond != 0) leavesUs += segment.bytes * SimSchedule::secondUs / options_.bytesPerSecond;
   stream.lineFreeUs = leavesUs;
 
   const bool stalls = connection.random.chance(options_.stallProbability);

@@ -28,6 +28,7 @@ struct SimEvent {
 /// which they were planned.
 class SimSchedule {
  public:
+  static constexpr uint64_t secondUs = 1'000'000;
   static constexpr uint64_t startUs = 1'000'000'000;  // 1 000 000 ms
 
   /// To the nearest microsecond.

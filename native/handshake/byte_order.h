@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <vector>
 
 #include "base/address.h"
 
@@ -17,6 +18,14 @@ inline uint16_t bigEndian16(std::span<const uint8_t> bytes) {
 }
 inline uint32_t bigEndian32(std::span<const uint8_t> bytes) {
   return static_cast<uint32_t>(bigEndian16(bytes)) << 16 | bigEndian16(bytes.subspan(2));
+}
+
+inline void append16(std::vector<uint8_t>& to, size_t value) {
+  to.push_back(static_cast<uint8_t>(value >> 8));
+  to.push_back(static_cast<uint8_t>(value));
+}
+inline void append(std::vector<uint8_t>& to, std::span<const uint8_t> bytes) {
+  to.insert(to.end(), bytes.begin(), bytes.end());
 }
 
 /// An IPv4 address from its four bytes.

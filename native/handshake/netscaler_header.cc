@@ -15,15 +15,9 @@ constexpr size_t tcpBytes = 20, maxTcpBytes = 60;
 constexpr uint8_t protocolTcp = 6;
 constexpr uint16_t standardType = 1;
 
-NetscalerParse fail(OpeningFailure failure, std::string_view text) {
-  NetscalerParse parse;
-  parse.status = ParseStatus::failed;
-  parse.failure = failure;
-  parse.text = text;
-  return parse;
+NetscalerParse badProtocol(std::string_view text) {
+  return failedParse<NetscalerParse>(OpeningFailure::cipBadProto, text);
 }
-
-NetscalerParse badProtocol(std::string_view text) { return fail(OpeningFailure::cipBadProto, text); }
 
 NetscalerParse done(size_t consumed, const SocketAddress& source, const SocketAddress& destination) {
   NetscalerParse parse;
@@ -66,7 +60,7 @@ NetscalerParse parseNetscalerHeader(std::span<const uint8_t> bytes, uint32_t mag
   if (!std::equal(bytes.begin(),
                   bytes.begin() + static_cast<std::ptrdiff_t>(std::min(bytes.size(), expected.size())),
                   expected.begin())) {
-    return fail(OpeningFailure::cipBadMagic, "another magic number");
+    return failedParse<NetscalerParse>(OpeningFailure::cipBadMagic, "another magic number");
   }
   if (bytes.size() < standardPrefixBytes) return {};
   // The legacy form has the IP header here, whose first half byte is its version; the standard form a type below 256.

@@ -18,15 +18,7 @@ namespace {
 constexpr size_t fixedBytes = 16;
 constexpr size_t tlvHeadBytes = 3;
 constexpr size_t unixPathBytes = 108;
-constexpr size_t maxAuthorityBytes = 255, maxUniqueIdBytes = 128, crcBytes = 4;
-
-ProxyParse fail(OpeningFailure failure, std::string_view text) {
-  ProxyParse parse;
-  parse.status = ParseStatus::failed;
-  parse.failure = failure;
-  parse.text = text;
-  return parse;
-}
+constexpr size_t crcBytes = 4;
 
 size_t addressBytes(ProxyFamily family) {
   switch (family) {
@@ -85,8 +77,8 @@ bool eachTlv(std::span<const uint8_t> bytes, Take take) {
 
 bool mayBeAsLong(uint8_t type, size_t length, const ProxyLimits& limits) {
   switch (type) {
-    case proxy_tlv::authority: return length <= maxAuthorityBytes;
-    case proxy_tlv::uniqueId: return length <= maxUniqueIdBytes;
+    case proxy_tlv::authority: return length <= proxy_tlv::maxAuthorityBytes;
+    case proxy_tlv::uniqueId: return length <= proxy_tlv::maxUniqueIdBytes;
     case proxy_tlv::crc32c: return length == crcBytes;
     // One is padding, the other one holds certificates. The header's limit is theirs.
     case proxy_tlv::noop:
@@ -145,20 +137,23 @@ ProxyParse parseBinary(std::span<const uint8_t> bytes, const ProxyLimits& limits
   constexpr uint8_t version2 = 0x20, commandLocal = 0, commandProxy = 1;
   if (bytes.size() < fixedBytes) return {};
   const uint8_t command = bytes[12] & 0x0f, family = bytes[13] >> 4, transport = bytes[13] & 0x0f;
-  if ((bytes[12] & 0xf0) != version2) return fail(OpeningFailure::prxBadHdr, "the version is not 2");
+  if ((bytes[12] & 0xf0) != version2)
+    return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "the version is not 2");
   if (command != commandLocal && command != commandProxy) {
-    return fail(OpeningFailure::prxBadHdr, "the command is neither LOCAL nor PROXY");
+    return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "the command is neither LOCAL nor PROXY");
   }
   // With LOCAL the family is not to be looked at.
   const bool isKnown = family <= static_cast<uint8_t>(ProxyFamily::unixPath) &&
                        transport <= static_cast<uint8_t>(ProxyTransport::dgram);
-  if (command == commandProxy && !isKnown) return fail(OpeningFailure::prxBadProto, "unknown family or transport");
+  if (command == commandProxy && !isKnown)
+    return failedParse<ProxyParse>(OpeningFailure::prxBadProto, "unknown family or transport");
 
   const size_t length = bigEndian16(bytes.subspan(14)), total = fixedBytes + length;
-  if (total > limits.maxHeaderBytes) return fail(OpeningFailure::prxBadHdr, "the header is longer than allowed");
+  if (total > limits.maxHeaderBytes)
+    return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "the header is longer than allowed");
   const size_t addresses = isKnown ? addressBytes(static_cast<ProxyFamily>(family)) : 0;
   if (command == commandProxy && length < addresses) {
-    return fail(OpeningFailure::prxBadHdr, "the header is too short for its addresses");
+    return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "the header is too short for its addresses");
   }
   if (bytes.size() < total) return {};
 
@@ -180,7 +175,7 @@ ProxyParse parseBinary(std::span<const uint8_t> bytes, const ProxyLimits& limits
     readAddresses(header, bytes.subspan(fixedBytes, addresses));
     wrong = readTlvs(header, fixedBytes + addresses, limits);
   }
-  if (!wrong.empty()) return fail(OpeningFailure::prxBadHdr, wrong);
+  if (!wrong.empty()) return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, wrong);
   parse.status = ParseStatus::done;
   parse.consumed = total;
   return parse;
@@ -243,7 +238,8 @@ std::optional<ProxySsl> decodeProxySsl(const ProxyHeader& header) {
 ProxyParse parseProxyHeader(std::span<const uint8_t> bytes, const ProxyLimits& limits) {
   if (bytes.empty()) return {};
   if (agree(bytes, proxySignatureV2)) return parseBinary(bytes, limits);
-  if (!agree(bytes, proxySignatureV1)) return fail(OpeningFailure::prxNotHdr, "neither of the signatures");
+  if (!agree(bytes, proxySignatureV1))
+    return failedParse<ProxyParse>(OpeningFailure::prxNotHdr, "neither of the signatures");
   if (bytes.size() <= proxySignatureV1.size()) return {};
   return parseProxyLine(bytes, limits);
 }

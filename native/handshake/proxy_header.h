@@ -25,6 +25,8 @@ inline constexpr uint8_t alpn = 0x01, authority = 0x02, crc32c = 0x03, noop = 0x
 // Within `ssl`.
 inline constexpr uint8_t sslVersion = 0x21, sslCommonName = 0x22, sslCipher = 0x23, sslCertificateSignature = 0x24,
                          sslKeyAlgorithm = 0x25, sslGroup = 0x26, sslSignatureScheme = 0x27, sslCertificate = 0x28;
+// The longest values that are taken.
+inline constexpr size_t maxAuthorityBytes = 255, maxUniqueIdBytes = 128;
 // Bits of the first byte of `ssl`.
 inline constexpr uint8_t clientSsl = 1, clientCertificateOnConnection = 2, clientCertificateInSession = 4;
 }  // namespace proxy_tlv

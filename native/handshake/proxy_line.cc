@@ -21,14 +21,6 @@ constexpr std::array<Protocol, 3> protocols = {
 
 ProxyParse needsMore() { return {}; }
 
-ProxyParse fail(OpeningFailure failure, std::string_view text) {
-  ProxyParse parse;
-  parse.status = ParseStatus::failed;
-  parse.failure = failure;
-  parse.text = text;
-  return parse;
-}
-
 bool isDigit(char c) { return c >= '0' && c <= '9'; }
 bool isHexDigit(char c) { return isDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
@@ -120,17 +112,21 @@ ProxyParse parseProxyLine(std::span<const uint8_t> bytes, const ProxyLimits& lim
   const auto protocol = std::find_if(protocols.begin(), protocols.end(), [&](const Protocol& one) {
     return wordEnd < rest.size() ? one.name == word : one.name.starts_with(word);
   });
-  if (protocol == protocols.end()) return fail(OpeningFailure::prxBadProto, "neither TCP4 nor TCP6 nor UNKNOWN");
+  if (protocol == protocols.end())
+    return failedParse<ProxyParse>(OpeningFailure::prxBadProto, "neither TCP4 nor TCP6 nor UNKNOWN");
   if (wordEnd == rest.size()) return needsMore();
 
   const size_t most = std::min<size_t>(protocol->maxBytes, limits.maxHeaderBytes);
   const size_t end = all.substr(0, most).find_first_of("\r\n");
   if (end == std::string_view::npos || end + 1 == most) {
-    return all.size() < most ? needsMore() : fail(OpeningFailure::prxBadHdr, "the line is too long");
+    return all.size() < most ? needsMore()
+                             : failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "the line is too long");
   }
-  if (all[end] == '\n') return fail(OpeningFailure::prxBadHdr, "a line feed without carriage return");
+  if (all[end] == '\n')
+    return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "a line feed without carriage return");
   if (end + 1 == all.size()) return needsMore();
-  if (all[end + 1] != '\n') return fail(OpeningFailure::prxBadHdr, "a carriage return without line feed");
+  if (all[end + 1] != '\n')
+    return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "a carriage return without line feed");
 
   ProxyParse parse;
   parse.header.version = 1;
@@ -138,9 +134,9 @@ ProxyParse parseProxyLine(std::span<const uint8_t> bytes, const ProxyLimits& lim
   // What follows UNKNOWN is not for us to read (D17).
   if (protocol->family != ProxyFamily::unspec) {
     const size_t fieldsAt = proxySignatureV1.size() + wordEnd + 1;
-    if (fieldsAt > end) return fail(OpeningFailure::prxBadHdr, "the addresses are missing");
+    if (fieldsAt > end) return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, "the addresses are missing");
     const std::string_view wrong = readAddresses(parse.header, all.substr(fieldsAt, end - fieldsAt));
-    if (!wrong.empty()) return fail(OpeningFailure::prxBadHdr, wrong);
+    if (!wrong.empty()) return failedParse<ProxyParse>(OpeningFailure::prxBadHdr, wrong);
   }
   parse.status = ParseStatus::done;
   parse.consumed = end + 2;

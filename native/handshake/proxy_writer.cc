@@ -12,19 +12,10 @@ namespace sluice {
 
 namespace {
 
-constexpr size_t maxAuthorityBytes = 255, maxUniqueIdBytes = 128;
-
 using Bytes = std::vector<uint8_t>;
 
 std::span<const uint8_t> bytesOf(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-
-void append(Bytes& to, std::span<const uint8_t> bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
-
-void append16(Bytes& to, size_t value) {
-  to.push_back(static_cast<uint8_t>(value >> 8));
-  to.push_back(static_cast<uint8_t>(value));
 }
 
 void write32(std::span<uint8_t> to, uint32_t value) {
@@ -115,8 +106,8 @@ Result<std::vector<uint8_t>> writeProxyHeader(const ProxySendOptions& options, c
   constexpr size_t longestTlv = 65'535;
   const Error tooLong{ErrorCode::invalidArgument, EMSGSIZE, "send"};
   if (options.version == 1) return writeLine(options, facts);
-  if (options.authority && facts.authority.size() > maxAuthorityBytes) return tooLong;
-  if (options.uniqueId && facts.uniqueId.size() > maxUniqueIdBytes) return tooLong;
+  if (options.authority && facts.authority.size() > proxy_tlv::maxAuthorityBytes) return tooLong;
+  if (options.uniqueId && facts.uniqueId.size() > proxy_tlv::maxUniqueIdBytes) return tooLong;
 
   Bytes header;
   header.reserve(256);

@@ -58,18 +58,9 @@ bool fits(std::string_view text, size_t least) {
 
 void append(std::vector<uint8_t>& to, std::string_view text) { to.insert(to.end(), text.begin(), text.end()); }
 
-void append(std::vector<uint8_t>& to, std::span<const uint8_t> bytes) {
-  to.insert(to.end(), bytes.begin(), bytes.end());
-}
-
 void appendCounted(std::vector<uint8_t>& to, std::string_view text) {
   to.push_back(static_cast<uint8_t>(text.size()));
   append(to, text);
-}
-
-void append16(std::vector<uint8_t>& to, uint16_t value) {
-  to.push_back(static_cast<uint8_t>(value >> 8));
-  to.push_back(static_cast<uint8_t>(value));
 }
 
 }  // namespace

@@ -15,6 +15,10 @@
 
 namespace sluice {
 
+/// While a layer waits for something else than bytes (a step for its answer, a session for its thread), so much may
+/// pile up before reading stops.
+inline constexpr size_t maxHeldBytes = 64 * 1024;
+
 /// A connection's life. The directions have their own state (ReadSide, WriteSide) while it is open.
 ///
 ///   unused ─ connect ─▶ connecting ─ proven ─▶ open ─ close() ─▶ draining

@@ -13,8 +13,6 @@
 namespace sluice {
 
 namespace {
-// While a step waits for something else than bytes, so much may pile up before reading stops.
-constexpr size_t maxHeldBytes = 64 * 1024;
 // What is read of a session of TLS at once, for steps behind it.
 constexpr size_t sessionBytes = 16 * 1024;
 // After an answer the peer is read and dropped for so long, so that the answer survives (HP-18, HP-21).

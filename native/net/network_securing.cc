@@ -18,8 +18,6 @@ constexpr auto handshakeTimePerTurn = std::chrono::microseconds(1000);
 // A smaller rest of the slab is left alone: records are up to 16 KiB, and reading them in crumbs costs more.
 constexpr size_t minPlainBytes = 2048;
 constexpr size_t maxPlainBytes = 64 * 1024;
-// While another thread has the session or there is none, so much may pile up before reading stops.
-constexpr size_t maxHeldBytes = 64 * 1024;
 // After a failed handshake the peer is read and dropped for so long, so that our alert survives (HP-21).
 constexpr uint32_t alertMs = 1000;
 constexpr size_t layerBytes = 16 * 1024;

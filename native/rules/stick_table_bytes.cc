@@ -25,8 +25,6 @@ struct Told {
 
 size_t valuesOf(TableDataKind kind) { return kind == TableDataKind::rate ? 3 : 1; }
 
-Error damaged() { return {ErrorCode::invalidArgument, 0, ""}; }
-
 }  // namespace
 
 std::vector<uint8_t> StickTable::snapshot(TimeMs now, uint64_t wallMs, std::string_view note) const {
@@ -78,15 +76,15 @@ Result<uint32_t> StickTable::restore(std::span<const uint8_t> bytes, TimeMs now,
   for (uint64_t i = 0; i < count && !reader->failed(); ++i) {
     Saved saved;
     saved.key = reader->text();
-    if (!config_.key.accepts(saved.key)) return damaged();
+    if (!config_.key.accepts(saved.key)) return damagedTable();
     saved.idleMs = reader->number();
     for (const auto& column : reader->columns())
       for (size_t value = 0; value < valuesOf(column.kind); ++value) saved.values.push_back(reader->number());
-    if (saved.idleMs > UINT64_MAX - awayMs) return damaged();
+    if (saved.idleMs > UINT64_MAX - awayMs) return damagedTable();
     saved.idleMs += awayMs;
     if (config_.expireMs == 0 || saved.idleMs < config_.expireMs) all.push_back(std::move(saved));
   }
-  if (reader->failed() || !reader->atEnd()) return damaged();
+  if (reader->failed() || !reader->atEnd()) return damagedTable();
   if (note) *note = noted;
 
   // The newest are kept where there are too many, and those come last that are to be purged last.
@@ -186,12 +184,12 @@ Result<uint32_t> StickTable::applyChanges(std::span<const uint8_t> bytes, uint64
     told.key = reader->text();
     told.removed = flags == 1;
     const bool forAll = told.removed && told.key.empty();
-    if (flags > 1 || (!forAll && !config_.key.accepts(told.key))) return damaged();
+    if (flags > 1 || (!forAll && !config_.key.accepts(told.key))) return damagedTable();
     for (size_t column = 0; column < reader->columns().size(); ++column)
       told.changes.push_back(reader->signedNumber());
     all.push_back(std::move(told));
   }
-  if (reader->failed() || !reader->atEnd()) return damaged();
+  if (reader->failed() || !reader->atEnd()) return damagedTable();
 
   for (const Told& told : all) {
     if (told.key.empty()) {

@@ -16,7 +16,6 @@ uint64_t checksum(std::span<const uint8_t> bytes) {
   return hash;
 }
 
-Error damaged() { return {ErrorCode::invalidArgument, 0, ""}; }
 Error otherKind() { return {ErrorCode::notSupported, 0, ""}; }
 
 }  // namespace
@@ -65,12 +64,12 @@ std::vector<uint8_t> TableWriter::finish() {
 
 Result<TableReader> TableReader::open(TableBytesKind kind, const TableConfig& config,
                                       std::span<const uint8_t> bytes) {
-  if (bytes.size() < magicBytes + 1 + checksumBytes) return damaged();
-  if (std::memcmp(bytes.data(), magicOf(kind), magicBytes) != 0) return damaged();
+  if (bytes.size() < magicBytes + 1 + checksumBytes) return damagedTable();
+  if (std::memcmp(bytes.data(), magicOf(kind), magicBytes) != 0) return damagedTable();
   const auto body = bytes.first(bytes.size() - checksumBytes);
   uint64_t sum = 0;
   for (size_t i = checksumBytes; i-- > 0;) sum = sum << 8 | bytes[body.size() + i];
-  if (sum != checksum(body)) return damaged();
+  if (sum != checksum(body)) return damagedTable();
   if (body[magicBytes] != tableFormatVersion) return otherKind();
   TableReader reader(body.subspan(magicBytes + 1));
   if (const auto read = reader.readHeader(config); !read) return read.error();
@@ -86,7 +85,7 @@ Result<void> TableReader::readHeader(const TableConfig& config) {
   for (int kinds = byte(); kinds > 0 && !failed_; --kinds) {
     const uint8_t data = byte();
     const uint64_t count = number(), periodMs = number();
-    if (data >= tableDataCount || count > maxTableArray) return damaged();
+    if (data >= tableDataCount || count > maxTableArray) return damagedTable();
     const auto known = static_cast<TableData>(data);
     const bool samePeriod = config.layout.periodMs(known) == periodMs;
     for (uint8_t index = 0; index < count; ++index) {
@@ -95,7 +94,7 @@ Result<void> TableReader::readHeader(const TableConfig& config) {
       columns_.push_back({tableDataKind(known), taken ? std::optional(column) : std::nullopt});
     }
   }
-  if (failed_) return damaged();
+  if (failed_) return damagedTable();
   // What decides about the bytes of a key must agree; the rest is left at its default by tables that do not need it.
   if (key != config.key) return otherKind();
   return {};

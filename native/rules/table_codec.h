@@ -25,6 +25,9 @@ namespace sluice {
 /// conn_cur is in neither: it is about connections of this process.
 constexpr uint8_t tableFormatVersion = 1;
 
+/// The bytes are not such a table, or not whole.
+inline Error damagedTable() { return {ErrorCode::invalidArgument, 0, ""}; }
+
 enum class TableBytesKind : uint8_t { snapshot, changes };
 
 class TableWriter {

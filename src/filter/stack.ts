@@ -1,4 +1,16 @@
 import { callSafely } from '../byte-queue/change-hooks.js'
+import {
+  closeBelow,
+  endBelow,
+  inputFailed,
+  outputFailed,
+  sendFileBelow,
+  tellDrainBelow,
+  writeLentBelow,
+} from '../connection/below.js'
+import { tellEnd } from '../connection/reading.js'
+import { refuseOverflow } from '../connection/state.js'
+import { tellDrained } from '../connection/writing.js'
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
 import type { FileSegment } from '../file/segment.js'
@@ -53,7 +65,7 @@ export class FilterStack {
     this.output = new FilterChain('output', hardLimitBytes, () => this.runOutput())
     this.below = {
       write: (bytes: Uint8Array | string) => connection.writeBelow(bytes as Uint8Array),
-      writeLent: (bytes, released) => connection.writeLentBelow(bytes, released),
+      writeLent: (bytes, released) => writeLentBelow(connection, bytes, released),
     }
   }
 
@@ -176,11 +188,11 @@ export class FilterStack {
     if (input.isOver && input.out.sizeBytes === 0 && !this.isHeldBack) {
       this.inputOver = true
       this.guarded(() => {
-        if (input.failure === undefined) connection.tellEnd()
-        else connection.inputFailed(input.failure)
+        if (input.failure === undefined) tellEnd(connection)
+        else inputFailed(connection, input.failure)
       })
       if (input.failure === undefined) connection.resumeFor(pausedByFilter)
-      else if (this.outputOver) connection.closeBelow(defaultCloseMs)
+      else if (this.outputOver) closeBelow(connection, defaultCloseMs)
       return
     }
     // Where the socket has ended, its `closed` has to wait for what is still to come out.
@@ -195,11 +207,11 @@ export class FilterStack {
     const { connection, output } = this
     if (output.isEmpty && output.out.sizeBytes === 0) {
       if (released === undefined) return connection.writeBelow(bytes)
-      return connection.writeLentBelow(bytes, released)
+      return writeLentBelow(connection, bytes, released)
     }
     const { highWaterBytes, hardLimitBytes } = connection.settings
     const wouldHold = this.heldBytes + bytes.length
-    if (wouldHold > hardLimitBytes) connection.refuseOverflow(wouldHold)
+    if (wouldHold > hardLimitBytes) refuseOverflow(connection, wouldHold)
     output.put(bytes, released)
     this.runOutput()
     if (output.failure !== undefined) return false
@@ -211,7 +223,7 @@ export class FilterStack {
   /** As of {@link Connection.writeFile}. */
   writeFile(segment: FileSegment, fromBytes: number, lengthBytes: number): boolean {
     const { connection, output } = this
-    output.putFile(segment, fromBytes, lengthBytes, (...part) => connection.sendFileBelow(...part))
+    output.putFile(segment, fromBytes, lengthBytes, (...part) => sendFileBelow(connection, ...part))
     this.runOutput()
     if (output.failure !== undefined) return false
     const hasRoom = connection.queuedBytes < connection.settings.highWaterBytes
@@ -258,7 +270,7 @@ export class FilterStack {
   finishAndClose(timeoutMs: number): void {
     this.stopInput()
     if (this.outputOver) {
-      this.connection.closeBelow(timeoutMs)
+      closeBelow(this.connection, timeoutMs)
       return
     }
     // By the real clock also where the network's is virtual, since filters work in real time.
@@ -302,7 +314,7 @@ export class FilterStack {
     if (output.isOver && output.out.sizeBytes === 0 && !this.outputOver) {
       this.outputOver = true
       this.endBelow()
-      if (output.failure !== undefined) connection.outputFailed(output.failure)
+      if (output.failure !== undefined) outputFailed(connection, output.failure)
     }
     this.settleFlushes()
     if (this.wantsDrain) this.settleDrain()
@@ -312,9 +324,9 @@ export class FilterStack {
     const { connection, closing } = this
     this.closing = undefined
     clearTimeout(closing?.timer)
-    if (closing !== undefined) connection.closeBelow(Math.max(1, Math.round(closing.deadlineMs - performance.now())))
-    else if (this.input.failure !== undefined) connection.closeBelow(defaultCloseMs)
-    else connection.endBelow()
+    if (closing !== undefined) closeBelow(connection, Math.max(1, Math.round(closing.deadlineMs - performance.now())))
+    else if (this.input.failure !== undefined) closeBelow(connection, defaultCloseMs)
+    else endBelow(connection)
   }
 
   private settleFlushes(): void {
@@ -340,12 +352,12 @@ export class FilterStack {
         this.drainSoon = false
         if (!this.wantsDrain || this.isDestroyed || connection.queuedBytes > lowWaterBytes) return
         this.wantsDrain = false
-        this.guarded(() => connection.tellDrained())
+        this.guarded(() => tellDrained(connection))
       })
     } else if (this.output.movingBytes <= lowWaterBytes && !this.asksDrain) {
       // What is left lies with the socket, which may not have been asked.
       this.asksDrain = true
-      connection.tellDrainBelow()
+      tellDrainBelow(connection)
     }
   }
 

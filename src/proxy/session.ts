@@ -1,3 +1,4 @@
+import { watchBy } from '../connection/reading.js'
 import type { Connection } from '../connection.js'
 import { asSluiceError, SluiceError } from '../errors.js'
 import { type Relay, type RelayError, relay } from '../relay.js'
@@ -51,7 +52,7 @@ export class Session {
   /** Finds a server and joins both sides; resolves when it is over. Never rejects. */
   async run(plan: ListenerPlan, upstreams: ReadonlyMap<string, Upstream>): Promise<SessionEnd> {
     const { client } = this
-    client.watchBy(quiet)
+    watchBy(client, quiet)
     client.whenClosed((error) => this.controller.abort(error))
     const upstream = upstreamOf(plan, upstreams, client, this.from.address)
     if (upstream === undefined) {

@@ -1,3 +1,4 @@
+import { redeliver, useSettings } from '../connection/reading.js'
 import type { Connection } from '../connection.js'
 import { SluiceError } from '../errors.js'
 import type { ConnectionHandlers } from '../handlers.js'
@@ -26,7 +27,7 @@ export class Router {
     const named = connection.tls === undefined ? undefined : this.byName(connection)
     const handlers = this.resolve(connection, named ?? this.target)
     if (handlers === undefined) return refusal(connection)
-    connection.useSettings(this.settingsFor(handlers))
+    useSettings(connection, this.settingsFor(handlers))
     return undefined
   }
 
@@ -84,10 +85,10 @@ export class Router {
         state.cancel()
         held.delete(connection)
         const settings = this.settingsFor(handlers)
-        connection.useSettings(settings)
+        useSettings(connection, settings)
         settings.handlers?.open?.(connection as never)
         // What `open` may have done: another reader, an end. Then the bytes go where all others go.
-        connection.redeliver(all)
+        redeliver(connection, all)
       },
       end: refuse,
       close: (connection: Connection) => {

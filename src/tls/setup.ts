@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { failureFacts } from '../connection/facts.js'
 import type { Connection } from '../connection.js'
 import { type ErrorFacts, SluiceError } from '../errors.js'
 import { expected, parse } from '../options.js'
@@ -154,7 +155,7 @@ function checkIdentity(
 ): SluiceError | undefined {
   const tls = connection.tls
   if (tls === undefined || tls.authorizationError !== undefined || tls.peerCertificate === undefined) return undefined
-  const error = refusal(check, name, tls, connection.failureFacts())
+  const error = refusal(check, name, tls, failureFacts(connection))
   if (error === undefined || input.rejectUnauthorized !== false) return error
   tls.refuse(error)
   return undefined

@@ -9,6 +9,7 @@ import {
   excludes,
   expected,
   fn,
+  instanceOf,
   integer,
   milliseconds,
   number,
@@ -225,36 +226,6 @@ const port = () => optional(integer({ min: 1, max: 65_535 }))
 const count = (max = 1_000_000_000) => integer({ min: 0, max, default: 0 })
 const ratio = (value: number) => number({ min: 0, max: 1, default: value })
 
-const bytes: Parser<Uint8Array> = {
-  allowed: 'a Uint8Array',
-  parse(value, option) {
-    if (value instanceof Uint8Array) return value
-    throw expected(this.allowed, value, option)
-  },
-}
-const regExp: Parser<RegExp> = {
-  allowed: 'a RegExp',
-  parse(value, option) {
-    if (value instanceof RegExp) return value
-    throw expected(this.allowed, value, option)
-  },
-}
-const runtimeParser: Parser<Runtime> = {
-  allowed: 'a Runtime',
-  parse(value, option) {
-    if (value instanceof Runtime) return value
-    throw expected(this.allowed, value, option)
-  },
-}
-
-const connectionParser: Parser<Connection> = {
-  allowed: 'a Connection',
-  parse(value, option) {
-    if (value instanceof Connection) return value
-    throw expected(this.allowed, value, option)
-  },
-}
-
 const status: Parser<number | number[]> = {
   allowed: 'a status from 100 to 599, or a list of them',
   parse(value, option) {
@@ -291,8 +262,8 @@ const checkShape = {
   startUp: boolean({ default: true }),
   port: port(),
   tls: tls(),
-  send: optional(either(string(), bytes)),
-  expect: optional(either(either(string(), bytes), regExp)),
+  send: optional(either(string(), instanceOf(Uint8Array))),
+  expect: optional(either(either(string(), instanceOf(Uint8Array)), instanceOf(RegExp))),
   http: optional({
     allowed: 'an object',
     parse: (value: unknown, option: string) => parse(httpShape, value, [], option),
@@ -386,7 +357,7 @@ const serversParser: Parser<UpstreamServerOptions[]> = {
 export const poolShape = {
   servers: serversParser,
   balance: oneOf(balanceMethods, { default: 'roundRobin' }),
-  runtime: optional(runtimeParser),
+  runtime: optional(instanceOf(Runtime)),
   // src/connect-options.ts looks at it, when the pool is made.
   connect: anything() as OptionalParser<UpstreamConnectOptions | undefined>,
   retries: integer({ min: 0, max: 100, default: 3 }),
@@ -432,15 +403,15 @@ export function checkServer(server: ServerRules, pool: Pick<PoolRules, 'fullConn
 }
 
 export const acquireShape = {
-  key: optional(either(string(), bytes)),
+  key: optional(either(string(), instanceOf(Uint8Array))),
   server: optional(string()),
   handlers: anything() as OptionalParser<ConnectionHandlers | undefined>, // src/runtime.ts looks at them
   first: boolean({ default: true }),
   private: boolean({ default: false }),
-  preface: optional(bytes),
+  preface: optional(instanceOf(Uint8Array)),
   serverName: optional(string()),
   localAddress: optional(string()),
-  beside: optional(connectionParser),
+  beside: optional(instanceOf(Connection)),
   signal: optional(signal()),
 } satisfies Shape<AcquireOptions>
 

@@ -1,10 +1,10 @@
-import { isDeepStrictEqual } from 'node:util'
+import { isReusable, readBy } from '../connection/reading.js'
 import type { Connection } from '../connection.js'
 import { defaultRuntime } from '../default-runtime.js'
 import { abortError, asSluiceError, SluiceError } from '../errors.js'
 import type { ConnectionHandlers } from '../handlers.js'
 import { checkHandlers } from '../handlers.js'
-import { expected, parse } from '../options.js'
+import { parse } from '../options.js'
 import type { Runtime } from '../runtime.js'
 import { type ShutdownOptions, shutdownOptions } from '../shutdown.js'
 import { Acquisition, AcquisitionState, type AcquisitionStep } from './acquisition.js'
@@ -12,26 +12,25 @@ import { balancerOf } from './balance.js'
 import { clockOf, type PoolClock } from './clock.js'
 import { descriptorLimit } from './descriptors.js'
 import { HealthChecker } from './health-checker.js'
-import type { IdleRules, Sharing } from './idle-connections.js'
+import type { Sharing } from './idle-connections.js'
 import { type LeaseOwner, UpstreamLease } from './lease.js'
 import { checkConnect, openConnection } from './open-connection.js'
 import {
   type AcquireOptions,
   type AcquireRules,
   acquireShape,
-  checkServer,
   drainShape,
   type PoolRules,
   poolRulesOf,
-  type ServerRules,
-  serverRulesOf,
   type UpstreamConnectOptions,
   type UpstreamDrainOptions,
   type UpstreamPoolOptions,
   type UpstreamServerOptions,
 } from './options.js'
 import { type PlaceOwner, Places } from './places.js'
-import { type ServerOwner, UpstreamServer, unknownServer } from './server.js'
+import { Roster, type RosterOwner } from './roster.js'
+import { safely } from './safely.js'
+import type { UpstreamServer } from './server.js'
 import type { UpstreamPoolStats } from './stats.js'
 
 const { requested, turnAround, assigned, connecting, connectError, established, disconnecting, closed } =
@@ -64,12 +63,11 @@ const longestRestMs = 1000
  * use, lets the rest wait, tries again elsewhere what fails before the first byte, keeps connections for later, and checks
  * who is well. Source: HP-03, HP-76…79.
  */
-export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncDisposable {
+export class UpstreamPool implements LeaseOwner, RosterOwner, PlaceOwner, AsyncDisposable {
   /** @internal */ readonly clock: PoolClock
   private readonly rules: PoolRules
   private readonly runtime: Runtime
   private readonly connect: UpstreamConnectOptions
-  private readonly idleRules: IdleRules
   private readonly checker: HealthChecker
   private readonly places: Places
   private readonly members = new Map<Connection, Member>()
@@ -79,8 +77,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
   private readonly emptied: (() => void)[] = []
   private readonly failures: Record<string, number> = {}
   private readonly counts = { requested: 0, established: 0, retries: 0 }
-  private present: UpstreamServer[]
-  private readonly leaving = new Set<UpstreamServer>()
+  private readonly roster: Roster
   private active = 0
   private purging = false
   private stopPurge = () => {}
@@ -97,14 +94,14 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     this.places = new Places(this.rules, balancerOf(this.rules.balance), queueTimeoutMs, this)
     const { maxIdle = Infinity, lowIdle, purgeDelayMs, idleHighRatio, idleLowRatio } = this.rules
     const sockets = descriptorLimit()
-    this.idleRules = {
+    const idleRules = {
       ...{ maxIdle, lowIdle, purgeDelayMs },
       highSockets: sockets * idleHighRatio,
       lowSockets: sockets * idleLowRatio,
     }
     this.checker = new HealthChecker({ runtime: this.runtime, clock: this.clock })
-    this.present = this.rules.servers.map((rules) => this.serverOf(rules))
-    for (const server of this.present) this.checker.start(server)
+    this.roster = new Roster(this, { rules: this.rules, idleRules, checker: this.checker, places: this.places })
+    this.roster.start()
   }
 
   // ---- Connections
@@ -189,7 +186,8 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
           this.freed(server)
           throw error
         }
-        this.attemptFailed(server, error)
+        this.roster.attemptFailed(server, error)
+        this.freed(server)
         acquisition.moveTo(connectError, { server: server.name, error })
         if (++acquisition.failures > this.rules.retries) throw error
         avoid.add(server)
@@ -243,9 +241,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
 
   /** @internal */
   get usable(): UpstreamServer[] {
-    const usable = this.present.filter((server) => server.isUsable)
-    const first = usable.filter(({ rules }) => !rules.backup)
-    return first.length > 0 ? first : usable
+    return this.roster.usable
   }
 
   // A place has come free, or there are more of them.
@@ -286,7 +282,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     this.counts.established++
     deal.acquisition.moveTo(established, { server: server.name })
     connection.ref()
-    connection.readBy(handlers)
+    readBy(connection, handlers)
     this.startPurge()
     try {
       if (!reused) handlers?.open?.(connection)
@@ -303,10 +299,10 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     const { connection } = lease
     acquisition.moveTo(disconnecting, { server: server.name })
     member.lease = undefined
-    const mayKeep = reusable && this.rules.reuse !== 'never' && !request.private && connection.isReusable
+    const mayKeep = reusable && this.rules.reuse !== 'never' && !request.private && isReusable(connection)
     const isWanted = server.isUp && server.state === 'ready' && !server.removed && this.closing === undefined
     if (mayKeep && isWanted && server.idle.offer(connection, key, lease.reused, this.runtime.connectionCount)) {
-      connection.readBy(idleHandlers)
+      readBy(connection, idleHandlers)
       connection.unref()
     } else if (connection.state !== 'closed' && connection.state !== 'closing') {
       void connection.close()
@@ -333,13 +329,13 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     this.purging = true
     this.stopPurge = this.clock.inBackground(this.rules.purgeDelayMs, () => {
       this.purging = false
-      for (const server of [...this.present, ...this.leaving]) {
+      for (const server of this.roster.all) {
         const excess = server.idle.purge()
         server.counts.purged += excess.length
         for (const connection of excess) void connection.close()
       }
       // With nothing there, and nothing expected, no time need pass.
-      if (this.present.some(({ idle }) => idle.count > 0 || idle.demand.estimate > 0)) this.startPurge()
+      if (this.roster.present.some(({ idle }) => idle.count > 0 || idle.demand.estimate > 0)) this.startPurge()
     })
   }
 
@@ -347,23 +343,17 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
 
   /** The servers, in the order they were given. */
   get servers(): readonly UpstreamServer[] {
-    return this.present
+    return this.roster.present
   }
 
   /** The server of that name. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION` when there is none. */
   server(name: string): UpstreamServer {
-    const found = this.present.find((server) => server.name === name)
-    if (found === undefined) throw unknownServer(name, this.present.map((server) => server.name)) // biome-ignore format: one line
-    return found
+    return this.roster.server(name)
   }
 
   /** One more server, from now on. @throws {SluiceError} `ERR_SLUICE_INVALID_OPTION`, also for a name that is taken. */
   addServer(options: UpstreamServerOptions): UpstreamServer {
-    const rules = serverRulesOf(options, 'server')
-    checkServer(rules, this.rules, 'server')
-    if (this.present.some(({ name }) => name === rules.name))
-      throw expected('different for each server', rules.name, 'server.name')
-    return this.add(rules)
+    return this.roster.addServer(options)
   }
 
   /**
@@ -374,7 +364,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
    */
   async removeServer(name: string, options?: UpstreamDrainOptions): Promise<void> {
     const { timeoutMs } = parse(drainShape, options)
-    await this.remove(this.server(name), timeoutMs)
+    await this.roster.remove(this.server(name), timeoutMs)
   }
 
   /**
@@ -386,83 +376,12 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
    */
   setServers(servers: UpstreamServerOptions[], options?: UpstreamDrainOptions): void {
     const { timeoutMs } = parse(drainShape, options)
-    const next = poolRulesOf({ servers }, '').servers
-    for (const [i, rules] of next.entries()) checkServer(rules, this.rules, `servers[${i}]`)
-    const former = this.present
-    const stays = new Map(next.map((rules) => [rules, former.find((server) => isSame(server.rules, rules))] as const))
-    const staying = new Set(stays.values())
-    for (const server of former) if (!staying.has(server)) void this.remove(server, timeoutMs)
-    this.present = next.map((rules) => stays.get(rules) ?? this.serverOf(rules))
-    for (const [rules, server] of stays) {
-      if (server === undefined) continue
-      if (server.weight !== rules.weight) server.weight = rules.weight
-      server.setAdmin(rules.state, 'by request')
-    }
-    for (const server of this.present) {
-      this.checker.start(server)
-      this.places.admit(server)
-    }
-  }
-
-  private serverOf(rules: ServerRules): UpstreamServer {
-    const check = rules.check ?? this.rules.check
-    return new UpstreamServer(rules, check === false ? undefined : check, this.idleRules, this)
-  }
-
-  private add(rules: ServerRules): UpstreamServer {
-    const server = this.serverOf(rules)
-    this.present = [...this.present, server]
-    this.checker.start(server)
-    this.places.admit(server)
-    return server
-  }
-
-  private async remove(server: UpstreamServer, timeoutMs: number): Promise<void> {
-    this.present = this.present.filter((other) => other !== server)
-    this.leaving.add(server)
-    server.removed = true
-    this.changed(server, 'removed')
-    await server.emptyWithin(timeoutMs)
-    this.leaving.delete(server)
+    this.roster.setServers(servers, timeoutMs)
   }
 
   /** @internal */
   changed(server: UpstreamServer, reason: string): void {
-    if (reason !== 'weight') {
-      const change = { server: server.name, isUp: server.isUp, admin: server.state, reason }
-      safely(() => this.rules.onServerChange?.(change))
-    }
-    if (!server.isUsable) {
-      this.places.dismiss(server)
-      for (const connection of server.idle.clear()) void connection.close()
-    }
-    if (!server.isUp && this.rules.onDown === 'close') this.cut(server)
-    if (server.isChecked && this.closing === undefined) this.checker.start(server)
-    else this.checker.stop(server)
-    // One of the others may be needed now, a backup for example.
-    for (const other of this.present) this.places.admit(other)
-    if (server.startsForMs > 0) this.warmUp(server)
-  }
-
-  // Its limit grows by itself, and so does the number of those it can take.
-  private warmUp(server: UpstreamServer): void {
-    if (server.rules.maxConnections === 0 || this.closing !== undefined || server.removed) return
-    this.clock.inBackground(Math.min(server.startsForMs, Math.max(10, server.rules.slowStartMs / 20)), () => {
-      this.places.admit(server)
-      if (server.startsForMs > 0) this.warmUp(server)
-    })
-  }
-
-  private attemptFailed(server: UpstreamServer, error: SluiceError): void {
-    server.counts.failed++
-    server.failuresInRow++
-    const { errorLimit } = this.rules
-    if (errorLimit > 0 && server.isChecked && server.failuresInRow >= errorLimit) {
-      server.failuresInRow = 0
-      this.checker.count(server, false, `${errorLimit} failed attempts, the last: ${error.message}`)
-      this.checker.hurry(server)
-    }
-    this.freed(server)
+    this.roster.changed(server, reason)
   }
 
   /** @internal */
@@ -474,6 +393,11 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
   }
 
   // ---- Numbers
+
+  /** @internal */
+  get isClosing(): boolean {
+    return this.closing !== undefined
+  }
 
   /** @internal */
   get load(): number {
@@ -492,7 +416,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
 
   /** How it stands. */
   stats(): UpstreamPoolStats {
-    const servers = this.present.map((server) => server.stats())
+    const servers = this.roster.present.map((server) => server.stats())
     const sum = (key: 'used' | 'connecting' | 'idle') => servers.reduce((total, each) => total + each[key], 0)
     const next = Math.min(...[...this.resting].map(({ untilMs }) => untilMs))
     return {
@@ -543,7 +467,7 @@ export class UpstreamPool implements LeaseOwner, ServerOwner, PlaceOwner, AsyncD
     this.checker.stopAll()
     this.stopPurge()
     for (const controller of this.attempts) controller.abort(poolClosed())
-    for (const server of this.present) for (const connection of server.idle.clear()) void connection.close()
+    for (const server of this.roster.present) for (const connection of server.idle.clear()) void connection.close()
     if (this.active === 0) return
     const cutAll = () => {
       const error = new SluiceError('CLOSE_TIMEOUT', { phase: 'close' })
@@ -563,17 +487,6 @@ const idleHandlers: ConnectionHandlers = {
   close: () => {},
 }
 
-// What the user's own code throws goes the way of what a timer of Node's throws: no request is to blame.
-function safely(call: () => void): void {
-  try {
-    call()
-  } catch (thrown) {
-    process.nextTick(() => {
-      throw thrown
-    })
-  }
-}
-
 function poolClosed(): SluiceError {
   return new SluiceError('CLOSED', { phase: 'connect', detail: 'the pool is closed' })
 }
@@ -582,8 +495,4 @@ function sharingKey({ preface, serverName, localAddress }: AcquireRules, loop: n
   if (preface === undefined && serverName === undefined && localAddress === undefined && loop < 0) return ''
   const text = preface === undefined ? null : Buffer.from(preface).toString('base64')
   return JSON.stringify([text, serverName ?? null, localAddress ?? null, loop])
-}
-
-function isSame(a: ServerRules, b: ServerRules): boolean {
-  return isDeepStrictEqual({ ...a, weight: 0, state: '' }, { ...b, weight: 0, state: '' })
 }

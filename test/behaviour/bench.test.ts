@@ -199,22 +199,19 @@ describe('sluice bench', () => {
   })
 })
 
-describe.each(generators)('the load generator in %s', (_, program) => {
-  const load = (port: number, mode: LoadMode, more: Partial<LoadOptions> = {}): Promise<LoadResult> =>
+/** Short runs of a load generator, all alike but for what a test is about. */
+function loading(always: Partial<LoadOptions>) {
+  return (port: number, mode: LoadMode, more: Partial<LoadOptions> = {}): Promise<LoadResult> =>
     runLoad({
-      program,
-      mode,
-      port,
-      server: process.pid,
-      connections: 4,
-      bytes: 1000,
-      depth: 3,
-      warmupSeconds: 0,
-      seconds: 0.05,
-      files: 1000,
-      signal: new AbortController().signal,
+      ...{ program: undefined, mode, port, server: process.pid, connections: 4, bytes: 1000, depth: 3 },
+      ...{ warmupSeconds: 0, seconds: 0.05, files: 1000, signal: new AbortController().signal },
+      ...always,
       ...more,
     })
+}
+
+describe.each(generators)('the load generator in %s', (_, program) => {
+  const load = loading({ program })
 
   it('counts messages and bytes, and how long they took', async () => {
     await using server = await serving((socket) => socket.pipe(socket))
@@ -270,22 +267,7 @@ describe.runIf(programs.load_tls.path)('the load generator with TLS', () => {
   const identity = createSelfSigned({ names: ['localhost'] })
   const ca = join(folder, 'ca.pem')
   writeFileSync(ca, identity.cert)
-  const load = (port: number, mode: LoadMode, more: Partial<LoadOptions> = {}): Promise<LoadResult> =>
-    runLoad({
-      program: programs.load_tls.path,
-      mode,
-      port,
-      server: process.pid,
-      connections: 4,
-      bytes: 1000,
-      depth: 3,
-      warmupSeconds: 0,
-      seconds: 0.05,
-      files: 1000,
-      signal: new AbortController().signal,
-      tls: { ca, resumes: false },
-      ...more,
-    })
+  const load = loading({ program: programs.load_tls.path, tls: { ca, resumes: false } })
   const securely = (serve: (socket: Socket) => unknown, options: TlsOptions = {}) =>
     serving(serve, (listener) => createTlsServer({ ...identity, ...options, noDelay: true }, listener))
 

@@ -16,11 +16,7 @@ using enum Completion::Kind;
 
 namespace {
 
-#ifdef SLUICE_SANITIZED
-constexpr int mostPlaces = 3;  // ten times as slow, and the paths are the same
-#else
 constexpr int mostPlaces = 12;
-#endif
 
 /// What the hook does; of this thread, as the hook is.
 struct Plan {

@@ -1,15 +1,14 @@
 // Relays over networks that split, delay, stall and reset, by seeds: whatever happens, each end gets a beginning of what the
 // other wrote, in order; an end told as such is the end of everything; and nothing is left standing. A failure prints the
 // seed that repeats it.
-#include <cstdlib>
 #include <string>
 
 #include "engine/sim_random.h"
 #include "engine/sys.h"
 #include "support/net_world.h"
+#include "support/seeds.h"
 #include "support/test.h"
 #include "support/world.h"
-#include "tls/certificate.h"
 
 using namespace sluice;
 using namespace sluice::test;
@@ -17,29 +16,7 @@ using namespace sluice::test;
 namespace {
 
 // SLUICE_RELAY_SEEDS=20000 for a long run.
-uint64_t seeds(uint64_t usual) {
-  const char* wanted = std::getenv("SLUICE_RELAY_SEEDS");
-  return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : usual;
-}
-
-const CertificateAndKey& certificate() {
-  static const CertificateAndKey made = *createCertificate({.names = {"localhost"}});
-  return made;
-}
-
-std::shared_ptr<const TlsConfig> tlsConfig(TlsRole role) {
-  static const auto make = [](TlsRole which) {
-    TlsOptions options;
-    if (which == TlsRole::server) options.keys.push_back({certificate().certificate, certificate().key, ""});
-    else options.ca.push_back(certificate().certificate);
-    return *TlsContext::create(which, options);
-  };
-  static const auto server = make(TlsRole::server), client = make(TlsRole::client);
-  TlsConfig config;
-  config.context = role == TlsRole::server ? server : client;
-  if (role == TlsRole::client) config.peer.serverName = config.peer.verifyName = "localhost";
-  return std::make_shared<const TlsConfig>(std::move(config));
-}
+uint64_t seeds(uint64_t usual) { return seedCount("SLUICE_RELAY_SEEDS", usual); }
 
 enum class Kind { plain, tls, local };
 
@@ -61,7 +38,7 @@ bool makeLeg(NetWorld& world, Kind kind, uint32_t key, bool innerConnects, Leg& 
     return true;
   }
   ConnectionConfig config;
-  if (kind == Kind::tls) config.tls = tlsConfig(TlsRole::server);
+  if (kind == Kind::tls) config.tls = localServerTls();
   const SocketAddress address = world.listen(key, config);
   const size_t openedBefore = world.opened.size();
   const Conn client = world.connect(address);
@@ -69,7 +46,7 @@ bool makeLeg(NetWorld& world, Kind kind, uint32_t key, bool innerConnects, Leg& 
   if (over(world, client)) return false;
   if (kind == Kind::tls) {
     Connection* connection = world.network().find(client.slot, client.tag);
-    CHECK(world.network().startTls(client.slot, *connection, tlsConfig(TlsRole::client)));
+    CHECK(world.network().startTls(client.slot, *connection, localClientTls()));
   }
   const auto ready = [&] {
     return world.opened.size() > openedBefore && (kind != Kind::tls || world.of(client).has(EventType::secured));
@@ -81,19 +58,7 @@ bool makeLeg(NetWorld& world, Kind kind, uint32_t key, bool innerConnects, Leg& 
 }
 
 SimOptions networkOf(uint64_t seed, bool faults) {
-  SimRandom random(seed * 11 + 3);
-  SimOptions sim;
-  sim.seed = seed;
-  sim.latencyMinMs = 0.1;
-  sim.latencyMaxMs = 5;
-  sim.jitterMs = 3;
-  sim.segmentMinBytes = 1;
-  sim.segmentMaxBytes = uint64_t{1} << random.between(0, 14);
-  sim.sendBufferBytes = uint64_t{1} << random.between(4, 18);
-  sim.receiveWindowBytes = uint64_t{1} << random.between(4, 18);
-  sim.shortSendProbability = 0.3;
-  sim.deferredSendProbability = 0.3;
-  sim.spuriousSentProbability = 0.2;
+  SimOptions sim = roughNetwork(seed, seed * 11 + 3);
   if (faults) {
     sim.resetProbability = 0.3;
     sim.resetAfterMaxBytes = 20'000;
@@ -101,10 +66,6 @@ SimOptions networkOf(uint64_t seed, bool faults) {
     sim.stallMaxMs = 2'000;
   }
   return sim;
-}
-
-bool isPrefix(const std::string& part, const std::string& whole) {
-  return whole.compare(0, part.size(), part) == 0;
 }
 
 struct Outcome {

@@ -1,15 +1,14 @@
 // TLS over a network that splits, delays, stalls and resets, by seeds: whatever happens, each end gets a beginning of what
 // the other wrote, in order, and hears of exactly one end; without faults it gets all of it. A failure prints the seed
 // that repeats it.
-#include <cstdlib>
 #include <string>
 
 #include "engine/sim_random.h"
 #include "net/tls_failures.h"
 #include "support/net_world.h"
+#include "support/seeds.h"
 #include "support/test.h"
 #include "support/world.h"
-#include "tls/certificate.h"
 
 using namespace sluice;
 using namespace sluice::test;
@@ -17,56 +16,10 @@ using namespace sluice::test;
 namespace {
 
 // SLUICE_TLS_SEEDS=20000 for a long run.
-uint64_t seeds(uint64_t usual) {
-  const char* wanted = std::getenv("SLUICE_TLS_SEEDS");
-  return wanted != nullptr ? std::strtoull(wanted, nullptr, 10) : usual;
-}
-
-const CertificateAndKey& certificate() {
-  static const CertificateAndKey made = *createCertificate({.names = {"localhost"}});
-  return made;
-}
-
-std::shared_ptr<const TlsConfig> serverConfig() {
-  static const auto context = [] {
-    TlsOptions options;
-    options.keys.push_back({certificate().certificate, certificate().key, ""});
-    return *TlsContext::create(TlsRole::server, options);
-  }();
-  TlsConfig config;
-  config.context = context;
-  return std::make_shared<const TlsConfig>(std::move(config));
-}
-
-std::shared_ptr<const TlsConfig> clientConfig(TlsVersion version) {
-  static const auto make = [](TlsVersion newest) {
-    TlsOptions options;
-    options.ca.push_back(certificate().certificate);
-    options.maxVersion = newest;
-    return *TlsContext::create(TlsRole::client, options);
-  };
-  static const auto tls13 = make(TlsVersion::tls13), tls12 = make(TlsVersion::tls12);
-  TlsConfig config;
-  config.context = version == TlsVersion::tls13 ? tls13 : tls12;
-  config.peer.serverName = config.peer.verifyName = "localhost";
-  return std::make_shared<const TlsConfig>(std::move(config));
-}
+uint64_t seeds(uint64_t usual) { return seedCount("SLUICE_TLS_SEEDS", usual); }
 
 SimOptions networkOf(uint64_t seed, bool faults) {
-  SimRandom random(seed * 7 + 1);
-  SimOptions sim;
-  sim.seed = seed;
-  sim.latencyMinMs = 0.1;
-  sim.latencyMaxMs = 5;
-  sim.jitterMs = 3;
-  // From a byte at a time to whole flights; few bytes need many events, so they come with little data.
-  sim.segmentMinBytes = 1;
-  sim.segmentMaxBytes = uint64_t{1} << random.between(0, 14);
-  sim.sendBufferBytes = uint64_t{1} << random.between(4, 18);
-  sim.receiveWindowBytes = uint64_t{1} << random.between(4, 18);
-  sim.shortSendProbability = 0.3;
-  sim.deferredSendProbability = 0.3;
-  sim.spuriousSentProbability = 0.2;
+  SimOptions sim = roughNetwork(seed, seed * 7 + 1);
   if (faults) {
     sim.resetProbability = 0.5;
     sim.resetAfterMaxBytes = 20'000;
@@ -74,10 +27,6 @@ SimOptions networkOf(uint64_t seed, bool faults) {
     sim.stallMaxMs = 12'000;
   }
   return sim;
-}
-
-bool isPrefix(const std::string& part, const std::string& whole) {
-  return whole.compare(0, part.size(), part) == 0;
 }
 
 struct Outcome {
@@ -92,7 +41,7 @@ void oneSeed(uint64_t seed, bool faults, Outcome& outcome) {
   const size_t most = sim.segmentMaxBytes < 64 || sim.sendBufferBytes < 64 ? 2'000 : 60'000;
   const std::string there = pattern(random.between(1, most)), back = pattern(random.between(1, most), 5);
   ConnectionConfig connections;
-  connections.tls = serverConfig();
+  connections.tls = localServerTls();
   const SocketAddress address = world.listen(1, connections);
   const Conn client = world.connect(address);
   const auto over = [&](Conn conn) { return world.of(conn).has(EventType::closed); };
@@ -102,8 +51,8 @@ void oneSeed(uint64_t seed, bool faults, Outcome& outcome) {
     return;
   }
   const auto version = seed % 3 == 0 ? TlsVersion::tls12 : TlsVersion::tls13;
-  CHECK(
-      world.network().startTls(client.slot, *world.network().find(client.slot, client.tag), clientConfig(version)));
+  CHECK(world.network().startTls(client.slot, *world.network().find(client.slot, client.tag),
+                                 localClientTls(version)));
   world.write(client, there);
   world.op(OpType::end, client);
   world.apply();
@@ -166,7 +115,7 @@ TEST("handshakes fail in every way at once, by the thousand") {
   NetWorld world("sim", {.sim = sim});
   SimRandom random(9);
   TlsConfig brief;
-  brief.context = serverConfig()->context;
+  brief.context = localServerTls()->context;
   brief.handshakeTimeoutMs = 200;
   brief.maxHandshakes = 20;
   brief.maxHandshakesWaiting = 10;
