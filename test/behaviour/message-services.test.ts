@@ -306,6 +306,24 @@ describe.each(modes())('messages on $name', (mode) => {
     await Promise.all([two.client.close(), two.server.close()])
   })
 
+  it('of a pool that has lost three of four connections go on, and it makes them anew', async () => {
+    await using two = new Two(mode)
+    const pool = await two.start({}, { maxPools: 1 }, { maxConnections: 4, persistentConnections: 4, connectNow: true })
+    await eventually(() => pool.stats().active === 4)
+    expect(() => two.client.pool('127.0.0.1:1')).toThrow(
+      expect.objectContaining({ code: 'ERR_SLUICE_MESSAGE_TOO_MANY_POOLS' }),
+    )
+    const [kept, ...others] = two.client.connections
+    const asked = others.map((connection) => codeOf(connection.request(wait, '')))
+    await eventually(() => two.notes.length === 3)
+    for (const connection of others) connection.destroy()
+    expect(await Promise.all(asked)).toEqual(asked.map(() => 'ERR_SLUICE_MESSAGE_CONNECTION'))
+    expect(await pool.request(echo, pattern(5))).toHaveLength(5)
+    await eventually(() => pool.stats().active === 4)
+    expect(kept!.state).toBe('active')
+    expect(pool.stats().connected).toBe(7)
+  })
+
   it('that answer before they have read all of a body let go of the rest', async () => {
     await using two = new Two(mode)
     const pool = await two.start()
