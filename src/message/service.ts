@@ -106,10 +106,13 @@ export class MessageService implements AsyncDisposable {
     if (this.options.startTls !== undefined && this.options.tls)
       throw expected('absent beside "startTls"', this.options.tls, 'tls')
     this.runtime = this.options.runtime ?? defaultRuntime()
+    // The runtime's clock has milliseconds only.
+    const { runtime } = this
+    const nowMs = runtime.engine === 'sim' ? () => runtime.nowMs() : () => performance.now()
     for (const protocol of this.options.protocols) {
       for (const message of Object.values(protocol.messages) as Message[]) {
         this.types.push({ message, handler: undefined, beforeActivation: false, received: 0, receivedBytes: 0 })
-        this.messages.set(message, new TypeCounters(() => this.runtime.nowMs()))
+        this.messages.set(message, new TypeCounters(nowMs))
       }
     }
     const { maxIncomingMessages, windowBytes, maxRequests } = this.options
