@@ -1,4 +1,4 @@
-import { close, fstat, open, readSync } from 'node:fs'
+import { close, fstat, open, read, readSync } from 'node:fs'
 import type { FileHandle } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { SluiceError } from '../errors.js'
@@ -42,6 +42,7 @@ const openSegmentOptions = {
 
 const openFile = promisify(open)
 const statFile = promisify(fstat)
+const readFile = promisify(read)
 
 /**
  * A part of a file that any number of connections may send, any number of times, without its bytes passing through
@@ -138,6 +139,24 @@ export class FileSegment implements Disposable {
         const count = readSync(this.fd, bytes, have, lengthBytes - have, this.offsetBytes + fromBytes + have)
         if (count === 0) throw new SluiceError('FILE_FAILED', { detail: 'the file has become too short' })
         have += count
+      }
+    } catch (cause) {
+      if (cause instanceof SluiceError) throw cause
+      throw new SluiceError('FILE_FAILED', { detail: `cannot read the file: ${(cause as Error).message}`, cause })
+    }
+    return bytes
+  }
+
+  /** @internal The same without holding up others; gives less only at the end of what `lengthBytes` means. */
+  async read(fromBytes: number, lengthBytes: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafeSlow(lengthBytes)
+    let have = 0
+    try {
+      while (have < lengthBytes) {
+        const position = this.offsetBytes + fromBytes + have
+        const { bytesRead } = await readFile(this.fd, bytes, have, lengthBytes - have, position)
+        if (bytesRead === 0) throw new SluiceError('FILE_FAILED', { detail: 'the file has become too short' })
+        have += bytesRead
       }
     } catch (cause) {
       if (cause instanceof SluiceError) throw cause

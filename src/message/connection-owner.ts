@@ -22,6 +22,8 @@ export interface LocalType {
   beforeActivation: boolean
   /** Messages that have come in. */
   received: number
+  /** Bytes of their bodies. */
+  receivedBytes: number
 }
 
 /** What a connection is told, and whom it tells: a service, for one side of its connections. Times in milliseconds. */
@@ -48,7 +50,9 @@ export interface ConnectionOwner extends SenderOwner {
     decompress: ((payload: Uint8Array) => Uint8Array) | undefined
   }
   tlsOf(connection: MessageConnection): StartTlsOptions | TlsContext | undefined
-  /** Both have said hello. */
+  /** The peer has said hello. */
+  met(connection: MessageConnection): void
+  /** Both have said hello, and it is not to be active at once. */
   greeted(connection: MessageConnection): void
   /** @throws {SluiceError} when no further one may become active. */
   admit(connection: MessageConnection): void

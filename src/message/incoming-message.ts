@@ -1,6 +1,8 @@
 import type { SluiceError } from '../errors.js'
 import type { CollectorSink } from './body-collector.js'
 import type { MessageContext } from './context.js'
+import { messageError } from './failure.js'
+import { synchronousFlag } from './header.js'
 import type { MessageConnection } from './message-connection.js'
 import type { MessageStream, StreamSink } from './message-stream.js'
 import type { Outgoing } from './outgoing.js'
@@ -16,6 +18,8 @@ export class IncomingMessage implements CollectorSink, StreamSink {
     private readonly context: MessageContext | undefined,
     /** Our request that is answered; undefined otherwise. */
     private readonly pending: Outgoing | undefined,
+    /** Of a synchronous message that comes in pieces. */
+    private readonly epoch = 0,
   ) {}
 
   allow(bytes: number): void {
@@ -25,9 +29,16 @@ export class IncomingMessage implements CollectorSink, StreamSink {
   collected(body: Uint8Array, lent: Uint8Array | undefined): void {
     const { connection, context, pending } = this
     connection.collected()
-    if (context !== undefined) context.lent = lent
-    if (context !== undefined) connection.answers.deliver(context, body, true)
-    else if (this.isAwaited(pending!)) connection.answered(pending!, this.flags, body, true)
+    if (context !== undefined) {
+      context.lent = lent
+      // Later ones may have come over another connection since it began.
+      if ((this.flags & synchronousFlag) !== 0 && !connection.owner.mayHandle(connection.hello!.pool, this.epoch)) {
+        connection.answers.failed(context, messageError('MESSAGE_CONNECTION'))
+        return
+      }
+      context.type!.receivedBytes += body.length
+      connection.answers.deliver(context, body, true)
+    } else if (this.isAwaited(pending!)) connection.answered(pending!, this.flags, body, true)
   }
 
   collectingFailed(error: SluiceError): void {
@@ -68,11 +79,17 @@ export class IncomingMessage implements CollectorSink, StreamSink {
     this.connection.refuse(this.slot, this.round, error)
   }
 
+  tooLarge(error: SluiceError): void {
+    this.context?.cancel(error)
+    this.connection.endStranger(error)
+  }
+
   aborted(): void {
     if (this.context !== undefined) this.connection.answers.abandoned(this.context)
   }
 
-  over(): void {
+  over(bytes: number): void {
+    if (this.context !== undefined) this.context.type!.receivedBytes += bytes
     this.connection.collected()
   }
 

@@ -1,9 +1,12 @@
 import { asSluiceError, type SluiceError } from '../errors.js'
+import { FileSegment } from '../file/segment.js'
 import { codecError } from './codec.js'
+import { FilePieces } from './file-pieces.js'
 import type { BodySource } from './outgoing.js'
 
-/** Where bytes of a stream come from: Node streams, web streams, generators, lists of pieces, or one piece. */
-export type StreamSource = AsyncIterable<Uint8Array> | Iterable<Uint8Array> | Uint8Array
+/** Where bytes of a stream come from: Node streams, web streams, generators, lists of pieces, one piece, or a file, which is
+ *  closed with the message. */
+export type StreamSource = AsyncIterable<Uint8Array> | Iterable<Uint8Array> | Uint8Array | FileSegment
 
 /** Reads an iterable, one piece ahead, when its message is given room. */
 export class IterableSource implements BodySource {
@@ -17,7 +20,8 @@ export class IterableSource implements BodySource {
 
   /** `head` goes in front. @throws {TypeError} for what cannot be iterated. */
   constructor(source: StreamSource, head: Uint8Array | undefined) {
-    const iterable = source instanceof Uint8Array ? [source] : source
+    const iterable =
+      source instanceof Uint8Array ? [source] : source instanceof FileSegment ? new FilePieces(source) : source
     const { [Symbol.asyncIterator]: later, [Symbol.iterator]: now } = (iterable ?? {}) as Partial<
       AsyncIterable<Uint8Array> & Iterable<Uint8Array>
     >

@@ -140,7 +140,10 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
           from,
           to,
         )
-      } else if (context !== undefined) this.answers.deliver(context, bytes.subarray(from, to), false)
+      } else if (context !== undefined) {
+        context.type!.receivedBytes += to - from
+        this.answers.deliver(context, bytes.subarray(from, to), false)
+      }
       return
     }
     const outgoing = this.requests.find(header.index, header.unique)
@@ -187,7 +190,7 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
       return undefined
     }
     this.collecting++
-    const incoming = new IncomingMessage(this, slot, round, flags, context, pending)
+    const incoming = new IncomingMessage(this, slot, round, flags, context, pending, header.epoch)
     const codec = context === undefined ? streamOf(pending!, flags) : context.message.body
     if (codec instanceof StreamCodec) {
       const isStranger = this.current === 'inactive' && !this.isClient

@@ -111,6 +111,14 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
     return this.current
   }
 
+  /**
+   * Which pool of the peer has made it: connections of one pool have the same name, which is made up by the peer, and proves
+   * nothing. Undefined before its hello, and for connections that go the other way.
+   */
+  get peerPool(): string | undefined {
+    return this.hello?.pool || undefined
+  }
+
   /** Whether it goes over TLS. */
   get isSecure(): boolean {
     return this.transport.tls !== undefined
@@ -326,6 +334,7 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
     this.hello = hello
     const { decompress } = this.beginMessages(hello)
     this.decompress = decompress
+    this.owner.met(this.self)
     this.moveTo('inactive')
     this.whenGreeted?.resolve()
     if (this.isToBeActive) this.activate()

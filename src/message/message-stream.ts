@@ -17,10 +17,12 @@ export interface StreamSink {
   failedToBegin(error: SluiceError): void
   /** The rest is not wanted. */
   refuse(error: SluiceError): void
+  /** It was larger than allowed. May throw. */
+  tooLarge(error: SluiceError): void
   /** The sender has given it up, or is gone. */
   aborted(): void
-  /** Nothing more comes, for whatever reason. */
-  over(): void
+  /** Nothing more comes, for whatever reason; so many bytes have come. */
+  over(bytes: number): void
 }
 
 interface Waiter {
@@ -78,7 +80,9 @@ export class MessageStream<Head> implements AsyncIterableIterator<Uint8Array>, I
     if (this.isOver) return
     this.receivedBytes += to - from
     if (this.receivedBytes > this.maxBytes) {
-      this.stop(tooLarge(this.receivedBytes, this.maxBytes))
+      const error = tooLarge(this.receivedBytes, this.maxBytes)
+      this.stop(error)
+      this.sink.tooLarge(error)
       return
     }
     const piece = Buffer.from(bytes.subarray(from, to))
@@ -149,7 +153,7 @@ export class MessageStream<Head> implements AsyncIterableIterator<Uint8Array>, I
     if (this.isOver) return
     this.isOver = true
     this.error = error
-    this.sink.over()
+    this.sink.over(this.receivedBytes)
     for (const waiter of this.waiting.splice(0)) {
       if (this.error === undefined) waiter.resolve({ done: true, value: undefined })
       else waiter.reject(this.error)

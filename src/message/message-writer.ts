@@ -194,6 +194,9 @@ export class MessageWriter {
     const lengthAt = at
     at = putHeader(bytes, at + 2, outgoing)
     this.packBody(bytes, at, lengthAt, body)
+    const length = packet.at - at
+    outgoing.sentBytes = length
+    if (outgoing.counters !== undefined) outgoing.counters.sentBytes += length
     this.packed.push(outgoing)
   }
 
@@ -362,6 +365,7 @@ export class MessageWriter {
   private account(outgoing: Outgoing, length: number): void {
     outgoing.sentBytes += length
     outgoing.creditBytes -= length
+    if (outgoing.counters !== undefined) outgoing.counters.sentBytes += length
   }
 
   // All of it is in packets.

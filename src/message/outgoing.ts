@@ -3,6 +3,7 @@ import { messageError } from './failure.js'
 import { idempotentFlag, MessageHeader } from './header.js'
 import type { Message } from './protocol.js'
 import type { RelayedRequest } from './relay.js'
+import type { TypeCounters } from './type-counters.js'
 
 /**
  * Where a message is on its way out. It comes to an end once, and says so once (SF-29).
@@ -73,11 +74,15 @@ export class Outgoing extends MessageHeader {
   /** Where it is. */
   holder: OutgoingHolder | undefined = undefined
   /** Counts its end. */
-  onEnd: { ended(outgoing: Outgoing, error: SluiceError | undefined): void } | undefined = undefined
+  onEnd: { ended(outgoing: Outgoing, error: SluiceError | undefined, ms: number): void } | undefined = undefined
   /** It is passed on for somebody else, who gets its answer as it is. */
   relayed: RelayedRequest | undefined = undefined
   /** Takes the parts of an answer. */
   part: ((value: unknown) => void) | undefined = undefined
+  /** Counts messages of its type; undefined for answers, and for what is passed on. */
+  counters: TypeCounters | undefined = undefined
+  /** When it was sent, if that is measured; -1 otherwise. */
+  sinceMs = -1
   /** Its place in the order that messages were sent in. */
   sequence = 0
   /** Links of the list that it waits in for its deadline. */
@@ -86,6 +91,8 @@ export class Outgoing extends MessageHeader {
   dueMs = 0
   /** What it is due in, or undefined. */
   deadlines: { remove(outgoing: Outgoing): void } | undefined = undefined
+  /** Whether its body can be sent once only, also when nothing is left of it. */
+  readonly isStream: boolean
   /** Stops listening to its signal. */
   unwatch: (() => void) | undefined = undefined
 
@@ -99,6 +106,7 @@ export class Outgoing extends MessageHeader {
     private completion: Completion | undefined,
   ) {
     super()
+    this.isStream = typeof body === 'object' && !(body instanceof Uint8Array)
   }
 
   moveTo(state: OutgoingState): void {
@@ -113,11 +121,6 @@ export class Outgoing extends MessageHeader {
     this.slot = -1
     this.packet = -1
     this.holder = undefined
-  }
-
-  /** Whether its body can be sent once only. */
-  get isStream(): boolean {
-    return typeof this.body === 'object' && !(this.body instanceof Uint8Array)
   }
 
   /** The rest of a stream is not wanted. */
@@ -142,9 +145,10 @@ export class Outgoing extends MessageHeader {
     this.unwatch = undefined
     this.deadlines?.remove(this)
     const { completion } = this
+    const ms = this.counters === undefined ? -1 : this.counters.end(this, error)
     if (keepsBody) {
       this.completion = undefined
-      this.onEnd?.ended(this, error)
+      this.onEnd?.ended(this, error, ms)
       completion?.completed(this, error, answer)
       return
     }
@@ -153,7 +157,7 @@ export class Outgoing extends MessageHeader {
     // What is left of a stream nobody wants, be it that the answer was there first.
     if (this.isStream) this.cancelBody(error ?? messageError('MESSAGE_CANCELED'))
     this.body = ''
-    this.onEnd?.ended(this, error)
+    this.onEnd?.ended(this, error, ms)
     completion?.completed(this, error, answer)
   }
 }

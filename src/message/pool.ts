@@ -2,6 +2,7 @@ import { type ErrorName, SluiceError } from '../errors.js'
 import { milliseconds, type Parsed } from '../options.js'
 import { messageError } from './failure.js'
 import { synchronousFlag } from './header.js'
+import { Latency, type LatencyStats } from './latency.js'
 import type { MessageConnection } from './message-connection.js'
 import { MessageQueue } from './message-queue.js'
 import type { Outgoing, OutgoingHolder } from './outgoing.js'
@@ -44,6 +45,8 @@ export interface PoolStats {
   failed: number
   /** Messages that were sent again after a connection was lost. */
   resent: number
+  /** Of those that completed well. */
+  latency: LatencyStats
   /** Connections that were made. */
   connected: number
   /** Attempts that failed, in a row. */
@@ -78,6 +81,7 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
   private readonly underWay = new Set<Outgoing>()
   private readonly whenDone: (() => void)[] = []
   private wasConnected = false
+  private readonly latency = new Latency()
 
   /** @internal */
   constructor(
@@ -163,8 +167,9 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
   }
 
   /** @internal A message of this pool has come to its end. */
-  ended(outgoing: Outgoing, error: SluiceError | undefined): void {
+  ended(outgoing: Outgoing, error: SluiceError | undefined, ms: number): void {
     this.underWay.delete(outgoing)
+    if (ms >= 0) this.latency.add(ms)
     if (error === undefined) this.counts.completed++
     else this.counts.failed++
     if (this.underWay.size === 0) for (const tell of this.whenDone.splice(0)) tell()
@@ -393,6 +398,7 @@ export class MessagePool extends MessageSender implements OutgoingHolder, AsyncD
       queued: this.queue.length + this.ordered.length,
       queuedBytes: this.queuedBytes,
       ...this.counts,
+      latency: this.latency.stats(),
       failures: this.connector.failures,
       nextAttemptMs: this.connector.nextAttemptMs,
     }

@@ -8,13 +8,14 @@ import { type Completion, Outgoing, type OutgoingBody } from './outgoing.js'
 import { PartQueue } from './part-queue.js'
 import type { AnswerOf, BodyOf, Message, OneWayType, PartsType, RequestType } from './protocol.js'
 import { encodeBody } from './stream-codec.js'
+import type { TypeCounters } from './type-counters.js'
 
 /** What a sender needs of its service. */
 export interface SenderOwner {
   /** Default of `timeoutMs`; 0 for none. */
   readonly timeoutMs: number
-  /** Throws for a message of a protocol that is none of the service's. */
-  requireKnown(message: Message): void
+  /** What counts messages of a type. Throws for one of a protocol that is none of the service's. */
+  countersOf(message: Message): TypeCounters
   /** Counts its time. */
   limitTime(outgoing: Outgoing, timeoutMs: number): void
   /** Nobody waits for a message that has not arrived. */
@@ -115,7 +116,7 @@ export abstract class MessageSender {
   ): Outgoing {
     const owner = this.senderOwner
     if (options !== undefined) checkMessageOptions(options)
-    owner.requireKnown(message)
+    const counters = owner.countersOf(message)
     let body: OutgoingBody
     try {
       body = encodeBody(message.body, value)
@@ -127,8 +128,15 @@ export abstract class MessageSender {
     outgoing.flags = flags
     const timeoutMs = options?.timeoutMs ?? owner.timeoutMs
     if (timeoutMs > 0) outgoing.deadlineMs = timeoutMs
-    if (options !== undefined) apply(outgoing, options)
-    this.submit(outgoing)
+    counters.begin(outgoing)
+    try {
+      if (options !== undefined) apply(outgoing, options)
+      this.submit(outgoing)
+    } catch (error) {
+      counters.refuse()
+      if (outgoing.isStream) outgoing.cancelBody(error as SluiceError)
+      throw error
+    }
     if (outgoing.state === 'done') return outgoing
     if (timeoutMs > 0) owner.limitTime(outgoing, timeoutMs)
     const { signal } = options ?? {}

@@ -35,6 +35,8 @@ export interface MessageEvents {
   connectionStop?(connection: MessageConnection, error: SluiceError | undefined): void
   /** The last active connection of a pool is gone. */
   poolDisconnect?(pool: MessagePool, error: SluiceError | undefined): void
+  /** The last connection of a pool that has connected to us is gone; `pool` is its `connection.peerPool`. Source: SF-40. */
+  peerDisconnect?(pool: string, error: SluiceError | undefined): void
   /** A pool has been closed. */
   poolStop?(pool: MessagePool): void
   /** A handler threw what is not for the peer. Without this event a warning is emitted. */
@@ -132,7 +134,7 @@ const resolverParser = {
 }
 
 const eventNames = [
-  ...['connectionStart', 'connectionActivate', 'connectionStop', 'poolDisconnect', 'poolStop'],
+  ...['connectionStart', 'connectionActivate', 'connectionStop', 'poolDisconnect', 'peerDisconnect', 'poolStop'],
   ...['handlerError', 'undelivered'],
 ]
 const eventsParser: OptionalParser<MessageEvents | undefined> = {

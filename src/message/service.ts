@@ -35,6 +35,7 @@ import {
   type StartState,
   serviceOptions,
 } from './service-options.js'
+import { type MessageTypeStats, TypeCounters } from './type-counters.js'
 
 type Checked = Parsed<typeof serviceOptions>
 
@@ -47,16 +48,14 @@ interface Side {
   accepted: MessageListenOptions['accepted']
 }
 
-/** Counters of one type of message. */
-export interface MessageTypeStats {
-  /** Of its protocol. */
-  protocol: string
-  /** Of its protocol. */
-  version: number
-  /** Its own. */
-  name: string
-  /** Messages that came in, and were given to the handler. */
-  received: number
+/** The connections that the pool of a peer has made. Source: SF-40. */
+export interface MessagePeerStats {
+  /** As of {@link MessageConnection.peerPool}. */
+  pool: string
+  /** Connections of it. */
+  connections: number
+  /** Of these, those that are active. */
+  active: number
 }
 
 /** Counters of a service. */
@@ -73,6 +72,8 @@ export interface MessageServiceStats {
   relayed: number
   /** Per type. */
   types: MessageTypeStats[]
+  /** Those that have connected, by their pools. */
+  peers: MessagePeerStats[]
 }
 
 /**
@@ -83,7 +84,7 @@ export class MessageService implements AsyncDisposable {
   private readonly options: Checked
   private readonly runtime: Runtime
   private readonly types: LocalType[] = []
-  private readonly messages = new Set<Message>()
+  private readonly messages = new Map<Message, TypeCounters>()
   private readonly hello: Hello
   private readonly deadlines: Deadlines
   private readonly pools = new Map<string, { pool: MessagePool; destination: Destination | undefined }>()
@@ -92,6 +93,8 @@ export class MessageService implements AsyncDisposable {
   private readonly sides = new Map<MessageConnection, Side>()
   private readonly handlers: ConnectionHandlers<MessageConnection>
   private readonly epochs = new Map<string, number>()
+  /** Accepted connections, by the pool that has made them. */
+  private readonly ofPeers = new Map<string, number>()
   private activeAccepted = 0
   private outdated = 0
   private relay: Relay | undefined
@@ -103,10 +106,13 @@ export class MessageService implements AsyncDisposable {
     if (this.options.startTls !== undefined && this.options.tls)
       throw expected('absent beside "startTls"', this.options.tls, 'tls')
     this.runtime = this.options.runtime ?? defaultRuntime()
+    // The runtime's clock has milliseconds only.
+    const { runtime } = this
+    const nowMs = runtime.engine === 'sim' ? () => runtime.nowMs() : () => performance.now()
     for (const protocol of this.options.protocols) {
       for (const message of Object.values(protocol.messages) as Message[]) {
-        this.types.push({ message, handler: undefined, beforeActivation: false, received: 0 })
-        this.messages.add(message)
+        this.types.push({ message, handler: undefined, beforeActivation: false, received: 0, receivedBytes: 0 })
+        this.messages.set(message, new TypeCounters(nowMs))
       }
     }
     const { maxIncomingMessages, windowBytes, maxRequests } = this.options
@@ -369,8 +375,9 @@ export class MessageService implements AsyncDisposable {
   private senderPart() {
     return {
       timeoutMs: this.options.timeoutMs,
-      requireKnown: (message: Message) => {
-        if (this.messages.has(message)) return
+      countersOf: (message: Message) => {
+        const counters = this.messages.get(message)
+        if (counters !== undefined) return counters
         throw messageError('MESSAGE_UNKNOWN_TYPE', `${message?.name} is of no protocol of this service`)
       },
       limitTime: (outgoing: Outgoing, timeoutMs: number) => this.deadlines.add(outgoing, timeoutMs),
@@ -398,6 +405,9 @@ export class MessageService implements AsyncDisposable {
       unknownType: (message, hello) => unknownType(message, hello),
       compressionFor: (hello) => agreeOn(options.compression, hello.compression),
       tlsOf: (connection) => this.sides.get(connection)?.startTls,
+      met: ({ peerPool, isClient }) => {
+        if (!isClient && peerPool !== undefined) this.ofPeers.set(peerPool, (this.ofPeers.get(peerPool) ?? 0) + 1)
+      },
       greeted: (connection) => this.greeted(connection),
       admit: (connection) => this.admit(connection),
       activated: (connection) => {
@@ -407,7 +417,7 @@ export class MessageService implements AsyncDisposable {
       leaving: (connection, unsent) => pool?.leaving(connection, unsent),
       roomFor: (connection) => pool?.roomFor(connection),
       lost: (connection, unsent, others, error, cause) => {
-        this.forget(connection)
+        this.forget(connection, cause)
         if (pool !== undefined) pool.lost(connection, unsent, others, error, cause)
         else for (const outgoing of [...unsent, ...others]) outgoing.complete(error, undefined)
         this.options.events?.connectionStop?.(connection, cause)
@@ -456,12 +466,19 @@ export class MessageService implements AsyncDisposable {
     connection.whenGone(() => this.activeAccepted--)
   }
 
-  private forget(connection: MessageConnection): void {
+  private forget(connection: MessageConnection, cause: SluiceError | undefined): void {
     this.open.delete(connection)
     this.sides.delete(connection)
-    const name = connection.hello?.pool
-    if (name === undefined || name === '') return
-    if (![...this.open].some(({ hello }) => hello?.pool === name)) this.epochs.delete(name)
+    const { peerPool } = connection
+    if (peerPool === undefined || connection.isClient) return
+    const left = (this.ofPeers.get(peerPool) ?? 1) - 1
+    if (left > 0) {
+      this.ofPeers.set(peerPool, left)
+      return
+    }
+    this.ofPeers.delete(peerPool)
+    this.epochs.delete(peerPool)
+    this.options.events?.peerDisconnect?.(peerPool, cause)
   }
 
   // A synchronous message must not come after later ones, which went over a connection that took the place of its own.
@@ -491,10 +508,26 @@ export class MessageService implements AsyncDisposable {
       pools: this.pools.size,
       outdated: this.outdated,
       relayed: this.relay?.relayed ?? 0,
-      types: this.types.map(({ message, received }) => {
-        return { protocol: message.protocol.name, version: message.protocol.version, name: message.name, received }
+      types: this.types.map(({ message, received, receivedBytes }) => {
+        const { sent, sentBytes, completed, failed, latency } = this.messages.get(message)!
+        const { protocol, name } = message
+        const counts = { received, receivedBytes, sent, sentBytes, completed, failed, latency: latency.stats() }
+        return { protocol: protocol.name, version: protocol.version, name, ...counts }
       }),
+      peers: this.peers(),
     }
+  }
+
+  private peers(): MessagePeerStats[] {
+    const groups = new Map<string, MessagePeerStats>()
+    for (const { isClient, peerPool: pool, state } of this.open) {
+      if (isClient || pool === undefined) continue
+      const group = groups.get(pool) ?? { pool, connections: 0, active: 0 }
+      group.connections++
+      if (state === 'active') group.active++
+      groups.set(pool, group)
+    }
+    return [...groups.values()]
   }
 
   // ---- Ending

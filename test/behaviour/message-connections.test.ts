@@ -1,4 +1,7 @@
 // Connections of messages: how they begin, prove who they are, stay alive, and end when a peer does not keep to the rules.
+
+import { deflateRawSync } from 'node:zlib'
+import fc from 'fast-check'
 import type { RuntimeOptions, SluiceError } from 'sluice'
 import {
   bytes,
@@ -360,13 +363,21 @@ describe.each(modes().filter(({ simulated }) => simulated))('keep-alives, by the
 
 // ---- A peer that is not sluice
 
-const hello = packetOf(
-  3,
-  encodeHello({
-    ...{ slots: 8, window: 65_536, requests: 8, compression: [], pool: '' },
-    protocols: [{ name: 'test', version: 1, types: [] }],
-  }),
-)
+const helloOf = (compression: string[]) =>
+  packetOf(
+    3,
+    encodeHello({
+      ...{ slots: 8, window: 65_536, requests: 8, compression, pool: '' },
+      protocols: [{ name: 'test', version: 1, types: [] }],
+    }),
+  )
+const hello = helloOf([])
+
+function compressed(payload: Uint8Array): Uint8Array {
+  const packet = packetOf(1, deflateRawSync(payload))
+  packet[1]! |= 0x02
+  return packet
+}
 
 function goodbyesIn(peer: RawPeer): number[] {
   const stream = Buffer.concat(peer.chunks)
@@ -398,11 +409,38 @@ describe.each(inlineKernelModes())('peers that break the rules, on $name', (mode
       'MESSAGE_INVALID_COMMAND',
     ],
     ['a compressed packet', [hello, Buffer.from('0102010000', 'hex')], 7, 'MESSAGE_COMPRESSION_UNAVAILABLE'],
+    ['unknown flags', [hello, Buffer.from('01040000', 'hex')], 1, 'MESSAGE_INVALID_PACKET'],
+    ['a packet larger than any', [hello, Buffer.from('01010100', 'hex')], 1, 'MESSAGE_INVALID_PACKET'],
+    ['a keep-alive with something in it', [hello, Buffer.from('0200010000', 'hex')], 1, 'MESSAGE_INVALID_PACKET'],
+    ['a goodbye that is cut off', [hello, packetOf(5, new Uint8Array(1))], 1, 'MESSAGE_INVALID_PACKET'],
+    ['a hello that is no JSON', [packetOf(3, Buffer.from('SL\x01\x01{'))], 1, 'MESSAGE_INVALID_PACKET'],
+    ['a hello of no protocol', [packetOf(3, Buffer.from('HI\x01\x01{}'))], 1, 'MESSAGE_INVALID_PACKET'],
+    ['a chunk of no message', [hello, data('0400010000')], 2, 'MESSAGE_INVALID_COMMAND'],
+    [
+      'a request number twice',
+      [hello, data('020007000101010001000000'), data('020107000101010002000000')],
+      2,
+      'MESSAGE_INVALID_COMMAND',
+    ],
+    ['more than its window', [hello, data(`02008013 0002${'61'.repeat(4990)}`.replace(' ', ''))], 4, 'MESSAGE_FLOW'],
+    [
+      'what does not decompress',
+      [helloOf(['deflate']), Buffer.from('01020300ffffff', 'hex')],
+      8,
+      'MESSAGE_COMPRESSION_FAILED',
+    ],
+    [
+      'what decompresses to too much',
+      [helloOf(['deflate']), compressed(Buffer.alloc(65_537))],
+      8,
+      'MESSAGE_COMPRESSION_FAILED',
+    ],
     ['TLS where there is none', [hello, packetOf(4, new Uint8Array())], 11, 'MESSAGE_NO_TLS'],
   ]
 
   it.each(cases)('%s: closed with its number, and nobody else is', async (_, pieces, number, code) => {
-    await using two = await start(mode)
+    const compression = code === 'MESSAGE_COMPRESSION_FAILED' ? (['deflate'] as const) : []
+    await using two = await start(mode, { server: { windowBytes: 4096, compression } })
     await two.pool.request(whoAmI, '')
     const peer = await rawConnect({ port: two.port })
     for (const piece of pieces) peer.socket.write(piece)
@@ -413,6 +451,39 @@ describe.each(inlineKernelModes())('peers that break the rules, on $name', (mode
     expect(two.stops).toEqual([{ side: 'server', code: `ERR_SLUICE_${code}` }])
     expect(await two.pool.request(whoAmI, '')).toBe('nobody, clear')
     expect(two.pool.stats().connected).toBe(1)
+  })
+
+  it('whatever else: told a number and closed, or heard on, and nobody else notices', async () => {
+    await using two = await start(mode, { server: { compression: ['deflate'] }, listen: { startTls: serving } })
+    await two.pool.request(whoAmI, '')
+    const whole = [
+      helloOf(['deflate']),
+      data('030007000101010001000000'),
+      data('02000400000261620400020063640500010065'),
+      compressed(Buffer.from(`03000a000002${'61'.repeat(8)}`, 'hex')),
+      packetOf(2, new Uint8Array()),
+      data('06000700000108010000000b0101000000200a00000000'),
+      packetOf(5, Uint8Array.of(0, 0)),
+    ]
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(1000), fc.nat(255)), { minLength: 1, maxLength: 6 }),
+        async (changes) => {
+          const bytes = whole.map((packet) => Buffer.from(packet))
+          for (const [packet, at, value] of changes) bytes[packet]![at % bytes[packet]!.length] = value
+          const peer = await rawConnect({ port: two.port })
+          peer.socket.end(Buffer.concat(bytes))
+          await peer.ended
+          for (const number of goodbyesIn(peer)) expect(number).toBeLessThanOrEqual(25)
+          peer.socket.destroy()
+          expect(await two.pool.request(whoAmI, '')).toBe('nobody, clear')
+        },
+      ),
+      { numRuns: 150 },
+    )
+    expect(two.pool.stats()).toMatchObject({ connected: 1, failed: 0 })
+    const known = /^ERR_SLUICE_(MESSAGE_|PLAINTEXT_BEFORE_TLS|CONNECTION_|TLS_)/
+    expect(two.stops.filter(({ code }) => code !== undefined && !known.test(code))).toEqual([])
   })
 
   it('something behind the agreement to TLS: closed', async () => {

@@ -348,6 +348,8 @@ export async function runModel(seed: number, options: ModelOptions = {}): Promis
       violations.push(`${what} is done and was not handled`)
     if (isRepeated && !options.oneShot && !message.mayFail && outcome !== 'done')
       violations.push(`${what} should have been done, and is ${outcome}`)
+    if (outcome === 'ERR_SLUICE_MESSAGE_INVALID_COMMAND' || (outcome === 'ERR_SLUICE_MESSAGE_CODEC' && !isStream))
+      violations.push(`${what} is said to be wrong: ${outcome}`)
     if (outcome === 'ERR_SLUICE_MESSAGE_CANCELED' && !message.canceled)
       violations.push(`${what} was not canceled by anybody`)
   }
