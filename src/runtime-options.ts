@@ -24,8 +24,9 @@ export interface RuntimeOptions {
   /** Connections that one listener may accept in a turn before the others have theirs. Default 64. Source: HP-70. */
   acceptTurnCount?: number
   /** How long an inline loop may stay awake for the next event before it sleeps, 0 to 1000 µs; 0: never. Tried only while
-   *  one or two connections are answered so quickly, given up where nothing comes. Default 50; 0 with `threads`, and with
-   *  engine 'sim', where nothing else is allowed. Source: our choice, measured (docs/messages.md). */
+   *  one or two connections are answered so quickly, given up where nothing comes. It shortens round trips where peers have
+   *  a core of their own, and costs CPU where they share one. Default 0, the only value with `threads` and with engine
+   *  'sim'. Source: our choice, measured (docs/messages.md). */
   busyPollMicros?: number
   /** Gives handlers copies instead of views, and fills them with 0xdb afterwards: whoever keeps one sees it. Writes are
    *  copied too. Default false. */
@@ -45,7 +46,7 @@ export const runtimeOptions = {
   slabBytes: integer({ min: 65_536, max: 67_108_864, default: 524_288 }),
   receiveTurnBytes: integer({ min: 1024, max: 67_108_864, default: 262_144 }),
   acceptTurnCount: integer({ min: 1, max: 65_535, default: 64 }),
-  busyPollMicros: optional(integer({ min: 0, max: 1000 })),
+  busyPollMicros: integer({ min: 0, max: 1000, default: 0 }),
   debug: boolean({ default: false }),
   sim: anything() as { allowed: string; absent: undefined; parse: (value: unknown) => SimulationOptions },
 } satisfies Shape<RuntimeOptions>

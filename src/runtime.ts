@@ -98,10 +98,9 @@ export class Runtime implements Clock, AsyncDisposable {
     if (engine === 'sim' && parsed.handshakeThreads > 0)
       throw expected("0 with engine 'sim'", parsed.handshakeThreads, 'handshakeThreads')
     const isAsleep = parsed.threads > 0 || engine === 'sim'
-    if (isAsleep && (parsed.busyPollMicros ?? 0) > 0)
+    if (isAsleep && parsed.busyPollMicros > 0)
       throw expected("0 with threads, and with engine 'sim'", parsed.busyPollMicros, 'busyPollMicros')
-    const busyPollMicros = parsed.busyPollMicros ?? (isAsleep ? 0 : 50)
-    const { threads, slabBytes, receiveTurnBytes, acceptTurnCount, debug } = parsed
+    const { threads, slabBytes, receiveTurnBytes, acceptTurnCount, busyPollMicros, debug } = parsed
     // One call for all that a connection may receive in a turn; two connections fill the slab.
     const receiveChunkBytes = Math.min(receiveTurnBytes, slabBytes / 2)
     try {

@@ -23,6 +23,7 @@ async function bench(options: MessageBenchOptions): Promise<MessageReport> {
     seconds: options.seconds ?? (quick ? 0.3 : 0.5),
     bodyBytes: options.bodyBytes ?? (quick ? 100_000_000 : 1_000_000_000),
     warmupSeconds: options.warmupSeconds ?? (quick ? 1 : 2),
+    busyPollMicros: options.busyPollMicros ?? 50,
     ...{ engine, serverCore: options.serverCore, clientCore: options.clientCore },
     ...{ progress: options.progress, signal },
   })

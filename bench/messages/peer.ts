@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs'
 export interface PeerOptions {
   /** Engine of sluice's runtime. */
   readonly engine: string
+  /** Likewise. */
+  readonly busyPollMicros: number
   /** Bytes of a message. */
   readonly bytes: number
   /** Whether requests are answered with what they brought; otherwise with as little as possible. */
@@ -66,6 +68,7 @@ export function peerArguments(): PeerOptions & { peer: string; port: number; ser
     server: Number(option('server', '0')),
     depth: Number(option('depth', '1')),
     engine: option('engine', 'auto'),
+    busyPollMicros: Number(option('busy-poll', '0')),
     bytes: Number(option('bytes', '128')),
     echoes: option('answers', 'echo') === 'echo',
     streams: option('bodies', 'bytes') === 'streams',

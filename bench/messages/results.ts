@@ -62,6 +62,7 @@ export interface MessageReport {
     readonly seconds: number
     readonly warmupSeconds: number
     readonly engine: string
+    readonly busyPollMicros: number
     readonly serverCore?: number
     readonly clientCore?: number
   }

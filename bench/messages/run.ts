@@ -22,6 +22,7 @@ export interface MessageRunOptions {
   readonly peers: readonly MessagePeer[]
   readonly unavailable: MessageReport['unavailable']
   readonly engine: string
+  readonly busyPollMicros: number
   readonly rounds: number
   readonly seconds: number
   readonly warmupSeconds: number
@@ -63,7 +64,8 @@ class MessageRun {
   }
 
   async all(): Promise<MessageReport> {
-    const { cases, rounds, seconds, warmupSeconds, engine, unavailable, signal, progress } = this.#options
+    const { cases, rounds, seconds, warmupSeconds, engine, busyPollMicros, unavailable, signal, progress } =
+      this.#options
     const started = new Date().toISOString()
     const results: MessageCaseResult[] = []
     let large: LargeResult | undefined
@@ -81,7 +83,7 @@ class MessageRun {
       ...{ format: 'sluice-message-bench/1', started, complete: !signal.aborted },
       machine: describeMachine(systemCallNanoseconds(this.#programs.load.path)),
       method: {
-        ...{ rounds, seconds, warmupSeconds, engine },
+        ...{ rounds, seconds, warmupSeconds, engine, busyPollMicros },
         ...{ serverCore: this.#cores.server, clientCore: this.#cores.client },
       },
       ...{ cases: results.filter(({ peers }) => peers.length > 0), large, unavailable, problems: this.#problems },
@@ -127,10 +129,11 @@ class MessageRun {
   }
 
   async #start(bench: MessageCase, name: PeerName, couples: Map<PeerName, Couple>): Promise<void> {
-    const { signal, engine } = this.#options
+    const { signal, engine, busyPollMicros } = this.#options
     const { cert, key } = bench.tls ? this.#identities.of('P-256') : { cert: '', key: '' }
     const common = [
-      ...['--peer', name, '--engine', engine, '--bytes', String(bench.bytes)],
+      ...['--peer', name, '--engine', engine, '--busy-poll', String(busyPollMicros)],
+      ...['--bytes', String(bench.bytes)],
       ...['--answers', bench.echoes ? 'echo' : 'empty', '--depth', String(bench.depth)],
       ...['--bodies', bench.kind === 'streams' || bench.kind === 'lent' ? bench.kind : 'bytes'],
       ...(bench.tls ? ['--cert', cert, '--key', key] : []),

@@ -67,11 +67,11 @@ function renderLarge(large: LargeResult): string {
 }
 
 function describe({ machine, method, started }: MessageReport): string {
-  const { serverCore, clientCore, rounds, seconds, engine } = method
+  const { serverCore, clientCore, rounds, seconds, engine, busyPollMicros } = method
   const cores = serverCore === undefined ? 'not pinned' : `server on core ${serverCore}, client on core ${clientCore}`
   return [
     `${machine.cpu}, ${machine.cores} cores${machine.virtual ? ' (virtual)' : ''}, ${machine.system} ${machine.architecture}, ` +
       `Node ${machine.node}, sluice ${machine.sluice}, ${started.slice(0, 10)}`,
-    `median of ${rounds} interleaved rounds of ${seconds} s; ${cores}; engine ${engine}; client and server µs: CPU time of a message`,
+    `median of ${rounds} interleaved rounds of ${seconds} s; ${cores}; engine ${engine}, awake for ${busyPollMicros} µs; client and server µs: CPU time of a message`,
   ].join('\n')
 }

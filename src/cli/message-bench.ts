@@ -17,6 +17,7 @@ const flags = {
   cases: names('only these, by the names of --list, separated by commas'),
   peers: names('only these, likewise'),
   engine: text('that of sluice', { placeholder: 'NAME', default: 'auto' }),
+  'busy-poll-micros': integer('how long sluice stays awake for the next message (default 50)', { min: 0, max: 1000 }),
   rounds: integer('measured rounds of each peer (default 7; 3 with --quick)', { min: 1, max: 1000 }),
   seconds: seconds('measured time of one round (default 0.5; 0.3 with --quick)', 0.01),
   warmup: seconds('load before the first round of a peer (default 2; 1 with --quick)', 0),
@@ -46,6 +47,8 @@ export interface MessageBenchOptions {
   readonly cases?: readonly string[]
   readonly peers?: readonly string[]
   readonly engine?: string
+  /** Of the runtimes of sluice. */
+  readonly busyPollMicros?: number
   readonly rounds?: number
   /** Measured time of one round. */
   readonly seconds?: number
@@ -94,11 +97,12 @@ export async function run(argv: string[]): Promise<number> {
 }
 
 function measure(program: MessageBenchProgram, values: Values<typeof flags>): Promise<MessageBenchReport> {
-  const { warmup, 'server-core': serverCore, 'client-core': clientCore, 'body-bytes': bodyBytes, ...same } = values
+  const { warmup, 'server-core': serverCore, 'client-core': clientCore, 'body-bytes': bodyBytes, ...others } = values
+  const { 'busy-poll-micros': busyPollMicros, ...same } = others
   return untilInterrupted((signal) =>
     program.bench({
       ...same,
-      ...{ warmupSeconds: warmup, serverCore, clientCore, bodyBytes },
+      ...{ warmupSeconds: warmup, serverCore, clientCore, bodyBytes, busyPollMicros },
       ...{ progress: process.stderr, signal },
     }),
   )

@@ -20,8 +20,7 @@ async function trace({ engine, threads }: Mode, source: string): Promise<SystemC
   const file = join(folder, 'calls')
   const program = `
     import { connect, echo, listen, say, start } from ${JSON.stringify(join(root, 'test/lifecycle/prelude.mjs'))}
-    // How often a loop that stays awake asks is a matter of time.
-    const runtime = start({ busyPollMicros: 0 })
+    const runtime = start()
     // Something that strace shows and nobody else calls.
     const mark = () => process.kill(process.pid, 0)
     async function open(count) {

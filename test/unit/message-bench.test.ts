@@ -78,7 +78,7 @@ describe('figures of sluice message-bench', () => {
         v8: '',
         sluice: '1',
       },
-      method: { rounds: 1, seconds: 1, warmupSeconds: 0, engine: 'auto' },
+      method: { rounds: 1, seconds: 1, warmupSeconds: 0, engine: 'auto', busyPollMicros: 50 },
       cases: [summariseMessages(requests, taking(requests), roundsOf({ sluice: [290], zeromq: [100] }))],
       unavailable: [{ peer: 'grpc', reason: 'the package @grpc/grpc-js is not installed' }],
       problems: [{ case: 'requests', peer: 'json', message: 'said nothing' }],

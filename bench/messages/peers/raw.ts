@@ -3,8 +3,8 @@ import { bodyOf, type Peer } from '../peer.js'
 
 /** A connection of sluice without messages: for so many bytes one comes back. */
 export const peer: Peer = {
-  async serve({ engine, bytes, identity }) {
-    const runtime = new Runtime({ engine: engine as 'auto' })
+  async serve({ engine, busyPollMicros, bytes, identity }) {
+    const runtime = new Runtime({ engine: engine as 'auto', busyPollMicros })
     const listener = await runtime.listen<number>(
       { port: 0, host: '127.0.0.1', tls: identity },
       {
@@ -21,8 +21,8 @@ export const peer: Peer = {
     return listener.address.port!
   },
 
-  async connect(port, { engine, bytes, identity }) {
-    const runtime = new Runtime({ engine: engine as 'auto' })
+  async connect(port, { engine, busyPollMicros, bytes, identity }) {
+    const runtime = new Runtime({ engine: engine as 'auto', busyPollMicros })
     const waiting: (() => void)[] = []
     const tls = identity && { ca: identity.cert, servername: 'localhost' }
     const connection = await runtime.connect(

@@ -17,9 +17,9 @@ const { echo, take, lend, pour, tell, count } = protocol.messages
 
 /** sluice/messages. */
 export const peer: Peer = {
-  async serve({ engine, identity }) {
+  async serve({ engine, busyPollMicros, identity }) {
     let told = 0
-    const runtime = new Runtime({ engine: engine as 'auto' })
+    const runtime = new Runtime({ engine: engine as 'auto', busyPollMicros })
     const service = new MessageService({ protocols: [protocol], runtime })
     service.handle(protocol, {
       echo: (body) => body,
@@ -44,8 +44,8 @@ export const peer: Peer = {
   },
 
   async connect(port, options) {
-    const { engine, identity } = options
-    const runtime = new Runtime({ engine: engine as 'auto' })
+    const { engine, busyPollMicros, identity } = options
+    const runtime = new Runtime({ engine: engine as 'auto', busyPollMicros })
     const service = new MessageService({ protocols: [protocol], runtime })
     const tls = identity && { ca: identity.cert, servername: 'localhost' }
     const pool = service.pool({ host: '127.0.0.1', port, tls })
