@@ -39,6 +39,7 @@ export interface ConnectionOwner extends SenderOwner {
   readonly keepAliveIntervalMs: number
   readonly maxKeepAlives: number
   readonly activationTimeoutMs: number
+  readonly slowSendMs: number
   readonly closeTimeoutMs: number
   readonly sendBufferBytes: number
   /** The numbers that the peer has for our types, and whether the two have anything in common. */
@@ -57,6 +58,8 @@ export interface ConnectionOwner extends SenderOwner {
   /** @throws {SluiceError} when no further one may become active. */
   admit(connection: MessageConnection): void
   activated(connection: MessageConnection): void
+  /** Nothing has left it for `slowSendMs`. */
+  slow(connection: MessageConnection): void
   /** The peer wants nothing new on it; messages that it has not begun go elsewhere. */
   leaving(connection: MessageConnection, unsent: Outgoing[]): void
   /** It may take another message. */

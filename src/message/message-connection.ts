@@ -426,6 +426,7 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
   /** @internal The transport has room again. */
   drained(): void {
     this.isBlocked = false
+    this.standstill.drained()
     if (this.writer !== undefined) this.flushNow()
   }
 
@@ -437,12 +438,12 @@ export class MessageConnection extends MessageLink implements OutgoingHolder, Me
   /** @internal */
   write(bytes: Uint8Array): void {
     this.keepAlive.lastSentMs = this.owner.clock.nowMs()
-    if (!this.transport.write(bytes)) this.isBlocked = true
+    if (!this.transport.write(bytes)) this.blocked()
   }
 
   /** @internal */
   writeLent(bytes: Uint8Array, released: () => void): void {
-    if (!this.transport.writeLent(bytes, released)) this.isBlocked = true
+    if (!this.transport.writeLent(bytes, released)) this.blocked()
   }
 
   /** @internal */

@@ -19,6 +19,7 @@ import {
 } from './packet.js'
 import { PacketReader, type PacketSink } from './packet-reader.js'
 import { MessageSender } from './sender.js'
+import { Standstill } from './standstill.js'
 
 const noPayload = new Uint8Array(0)
 const keepAlivePacket = packetOf(packetKeepAlive, noPayload)
@@ -44,6 +45,7 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
   /** @internal The peer begins nothing new, and wants nothing new. */ isLeaving = false
   /** @internal */ protected current: MessageConnectionState = 'raw'
   /** @internal */ protected isBlocked = false
+  /** @internal */ protected readonly standstill: Standstill
   /** @internal */ protected inTurn = false
   /** @internal */ protected isEnding = false
   /** @internal */ protected securing: 'no' | 'asked' | 'handshake' = 'no'
@@ -54,6 +56,7 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
   private decompress: Decompress | undefined = undefined
   private isToBeActive = false
   private isReadingHeld = false
+  private isPaused = false
   private closeError: SluiceError | undefined = undefined
   /** @internal */ protected readonly keepAlive: KeepAlive
   private cancelActivation: (() => void) | undefined = undefined
@@ -73,6 +76,8 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
       if (maySend) this.sendPacket(keepAlivePacket)
       return maySend
     })
+    const sentBytes = () => transport.stats().bytesWritten
+    this.standstill = new Standstill(owner.clock, owner.slowSendMs, sentBytes, () => owner.slow(this.self))
     if (owner.activationTimeoutMs > 0) {
       const expire = () => this.fail(messageError('MESSAGE_INACTIVE', 'it was not activated in time'))
       this.cancelActivation = owner.clock.after(owner.activationTimeoutMs, expire)
@@ -261,6 +266,21 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
 
   // ---- Receiving
 
+  /**
+   * Reads nothing more: no messages, no answers, no keep-alives; `inactivityTimeoutMs` rests too. The peer goes on until the
+   * buffers between are full. What has been read already is still handled. Source: SF-58.
+   */
+  pause(): void {
+    this.isPaused = true
+    this.holdReading()
+  }
+
+  /** Undoes `pause()`. */
+  resume(): void {
+    this.isPaused = false
+    this.holdReading()
+  }
+
   /** @internal What the transport brings. */
   received(bytes: Uint8Array): void {
     if (this.isEnding) return
@@ -358,9 +378,10 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
   /** @internal */
   protected holdReading(): void {
     const isTooMuch = this.current === 'raw' ? this.raw.sizeBytes >= mostRawBytes : this.isOverloaded
-    if (isTooMuch === this.isReadingHeld) return
-    this.isReadingHeld = isTooMuch
-    if (isTooMuch) this.transport.pause()
+    const mustRest = isTooMuch || this.isPaused
+    if (mustRest === this.isReadingHeld) return
+    this.isReadingHeld = mustRest
+    if (mustRest) this.transport.pause()
     else this.transport.resume()
   }
 
@@ -386,7 +407,13 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
   protected sendPacket(packet: Uint8Array): void {
     if (!this.transport.isWritable) return
     this.keepAlive.lastSentMs = this.owner.clock.nowMs()
-    if (!this.transport.write(packet)) this.isBlocked = true
+    if (!this.transport.write(packet)) this.blocked()
+  }
+
+  /** @internal The transport wants no more for now. */
+  protected blocked(): void {
+    this.isBlocked = true
+    this.standstill.blocked()
   }
 
   // ---- Ending
@@ -459,6 +486,7 @@ export abstract class MessageLink extends MessageSender implements PacketSink {
     this.isEnding = true
     const cause = this.closeError ?? error
     this.keepAlive.stop()
+    this.standstill.stop()
     this.cancelActivation?.()
     this.current = 'closed'
     this.rawInput?.end(cause)

@@ -31,6 +31,8 @@ export interface MessageEvents {
   connectionStart?(connection: MessageConnection): void
   /** A connection has become active. */
   connectionActivate?(connection: MessageConnection): void
+  /** Nothing of what was sent has left a connection for `slowSendMs`: its peer does not read. It goes on. Source: SF-56. */
+  connectionSlow?(connection: MessageConnection): void
   /** A connection is gone; `error` says why, when it was not in good order. */
   connectionStop?(connection: MessageConnection, error: SluiceError | undefined): void
   /** The last active connection of a pool is gone. */
@@ -91,6 +93,8 @@ export interface MessageServiceOptions {
   keepAliveIntervalMs?: number
   /** Silence of the peer after which a connection is closed; 0 for never. Default 600 000. Source: SF-56, SF-62. */
   inactivityTimeoutMs?: number
+  /** Standstill of what is sent that `events.connectionSlow` tells; 0 for never. Default 10 000. Source: SF-56. */
+  slowSendMs?: number
   /** Standstill of what is sent after which a connection is closed; 0 for never. Default 300 000. Source: SF-56. */
   sendTimeoutMs?: number
   /** Bound on becoming active; 0 for none. Default 300 000. Source: SF-56. */
@@ -134,7 +138,15 @@ const resolverParser = {
 }
 
 const eventNames = [
-  ...['connectionStart', 'connectionActivate', 'connectionStop', 'poolDisconnect', 'peerDisconnect', 'poolStop'],
+  ...[
+    'connectionStart',
+    'connectionActivate',
+    'connectionSlow',
+    'connectionStop',
+    'poolDisconnect',
+    'peerDisconnect',
+    'poolStop',
+  ],
   ...['handlerError', 'undelivered'],
 ]
 const eventsParser: OptionalParser<MessageEvents | undefined> = {
@@ -175,6 +187,7 @@ export const serviceOptions = {
   maxKeepAlives: integer({ min: 2, max: 1 << 20, default: 20 }),
   keepAliveIntervalMs: milliseconds({ min: 1, default: 60_000 }),
   inactivityTimeoutMs: milliseconds({ default: 600_000 }),
+  slowSendMs: milliseconds({ default: 10_000 }),
   sendTimeoutMs: milliseconds({ default: 300_000 }),
   activationTimeoutMs: milliseconds({ default: 300_000 }),
   sendBufferBytes: bytes(1, 1_048_576),

@@ -399,7 +399,7 @@ export class MessageService implements AsyncDisposable {
       keepAliveMs: options.keepAliveMs,
       keepAliveIntervalMs: options.keepAliveIntervalMs,
       maxKeepAlives: options.maxKeepAlives,
-      activationTimeoutMs: options.activationTimeoutMs,
+      ...{ activationTimeoutMs: options.activationTimeoutMs, slowSendMs: options.slowSendMs },
       ...{ closeTimeoutMs: 5000, sendBufferBytes: options.sendBufferBytes },
       numbersFor: (hello) => this.numbersFor(hello),
       unknownType: (message, hello) => unknownType(message, hello),
@@ -414,6 +414,7 @@ export class MessageService implements AsyncDisposable {
         this.options.events?.connectionActivate?.(connection)
         pool?.activated(connection)
       },
+      slow: (connection) => this.options.events?.connectionSlow?.(connection),
       leaving: (connection, unsent) => pool?.leaving(connection, unsent),
       roomFor: (connection) => pool?.roomFor(connection),
       lost: (connection, unsent, others, error, cause) => {

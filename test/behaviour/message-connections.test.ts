@@ -74,6 +74,9 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
   )
 }
 
+const later = (two: { runtime: { after(ms: number, callback: () => void): unknown } }, ms: number) =>
+  new Promise<void>((resolve) => void two.runtime.after(ms, resolve))
+
 const authenticate = async (connection: MessageConnection) => {
   expect(await connection.request(login, 'wrong')).toBe(false)
   expect(await connection.request(login, 'secret')).toBe(true)
@@ -277,9 +280,6 @@ describe.each(modes())('connections of messages on $name', (mode) => {
 })
 
 describe.each(modes().filter(({ simulated }) => simulated))('keep-alives, by the clock of $name', (mode) => {
-  const later = (two: { runtime: { after(ms: number, callback: () => void): unknown } }, ms: number) =>
-    new Promise<void>((resolve) => void two.runtime.after(ms, resolve))
-
   it('that come too often end the connection', async () => {
     await using two = await start(mode, {
       client: { keepAliveMs: 10_000 },
@@ -358,6 +358,45 @@ describe.each(modes().filter(({ simulated }) => simulated))('keep-alives, by the
     await two.pool.send(blob, pattern(200_000), { idempotent: true })
     expect(two.runtime.nowMs() - began).toBeGreaterThan(150_000)
     expect(two.stops).toEqual([])
+  })
+})
+
+describe.each(
+  modes().filter(({ simulated }) => simulated),
+)('a peer that does not read, by the clock of $name', (mode) => {
+  it('is told of once it has taken nothing for slowSendMs, and gets all when it reads again (SF-56, SF-58)', async () => {
+    const slow: number[] = []
+    const accepted: MessageConnection[] = []
+    await using two = await start(mode, {
+      runtime: { sim: { sendBufferBytes: 5000, receiveWindowBytes: 5000 } },
+      server: { events: { connectionActivate: (connection) => void accepted.push(connection) } },
+      client: { sendBufferBytes: 5000, events: { connectionSlow: () => void slow.push(two.runtime.nowMs()) } },
+    })
+    await two.pool.request(whoAmI, '')
+    const [connection] = accepted
+    connection!.pause()
+    const began = two.runtime.nowMs()
+    const sent = two.pool.send(blob, pattern(200_000), { idempotent: true })
+    await later(two, 9000)
+    expect(slow).toEqual([])
+    await later(two, 30_000)
+    expect(slow.length).toBe(1)
+    expect(slow[0]! - began).toBeGreaterThanOrEqual(10_000)
+    expect(slow[0]! - began).toBeLessThan(11_000)
+    connection!.resume()
+    await sent
+    expect(connection!.state).toBe('active')
+    expect(accepted.length).toBe(1)
+  })
+
+  it('is not told of while it is only slow', async () => {
+    let slow = 0
+    await using two = await start(mode, {
+      runtime: { sim: { bytesPerSecond: 1000, sendBufferBytes: 500, receiveWindowBytes: 500 } },
+      client: { sendBufferBytes: 500, slowSendMs: 5000, events: { connectionSlow: () => void slow++ } },
+    })
+    await two.pool.send(blob, pattern(100_000), { idempotent: true })
+    expect(slow).toBe(0)
   })
 })
 
