@@ -1,22 +1,14 @@
-// Steps between accept and session, and between connect and session: PROXY headers, one port for TLS and plaintext, monitors,
-// SOCKS, and steps of one's own. On every engine; what needs other programs is in test/compat.
+// Steps between accept and session: PROXY headers, one port for TLS and plaintext, rules, monitors. On every engine; what needs
+// other programs is in test/compat.
 import {
   acceptProxy,
   CidrSet,
-  type Connection,
   type ConnectOptions,
-  type CustomStep,
   type HandshakeOptions,
-  type Listener,
   type ListenOptions,
   monitor,
-  type OpeningConnection,
-  ProxyHeader,
   RuleList,
-  type Runtime,
-  type RuntimeOptions,
   rules,
-  type SluiceError,
   StickTable,
   sendProxy,
   sniff,
@@ -24,72 +16,18 @@ import {
   socks5,
 } from 'sluice'
 import { describe, expect, it } from 'vitest'
+import { block, client, HandshakeService, line } from '../support/handshake-service.js'
 import * as id from '../support/identities.js'
 import { kernelModes, type Mode, modes } from '../support/modes.js'
-import { echo, eventually, portOf } from '../support/pair.js'
+import { eventually, portOf } from '../support/pair.js'
 import { rawConnect } from '../support/raw.js'
-import { Record } from '../support/record.js'
-
-const line = 'PROXY TCP4 192.0.2.1 198.51.100.5 56324 443\r\n'
-const client = { address: '192.0.2.1', port: 56324 }
-const block = ProxyHeader.write({ source: client, destination: { address: '198.51.100.5', port: 443 } })
-
-/** An echo server with steps, and who failed at them. */
-class Service implements AsyncDisposable {
-  readonly failures: SluiceError[] = []
-  readonly record = new Record(echo)
-  private constructor(
-    readonly runtime: Runtime,
-    public listener: Listener,
-  ) {}
-
-  static async start(
-    mode: Mode,
-    handshake: ListenOptions['handshake'],
-    more: Partial<ListenOptions> = {},
-    runtimeOptions: RuntimeOptions = {},
-  ): Promise<Service> {
-    const runtime = mode.start(runtimeOptions)
-    const service = new Service(runtime, undefined as never)
-    const handlers = {
-      ...service.record.handlers,
-      handshakeError: (error: SluiceError) => void service.failures.push(error),
-    }
-    service.listener = await runtime.listen({ host: '127.0.0.1', port: 0, handshake, ...more }, handlers)
-    return service
-  }
-
-  get to(): { host: string; port: number } {
-    return { host: '127.0.0.1', port: portOf(this.listener) }
-  }
-
-  async connect(options: Partial<ConnectOptions> = {}): Promise<{ connection: Connection; record: Record }> {
-    const record = new Record()
-    return { connection: await this.runtime.connect({ ...this.to, ...options }, record.handlers), record }
-  }
-
-  /** Connects, sends this, and resolves with how that failed. */
-  async refusal(bytes: string | Uint8Array): Promise<SluiceError> {
-    const known = this.failures.length
-    const { connection } = await this.connect()
-    if (bytes.length > 0) connection.write(bytes)
-    else connection.end()
-    await eventually(() => this.failures.length > known)
-    connection.destroy()
-    return this.failures.at(-1)!
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.runtime.destroy()
-  }
-}
 
 describe.each(modes())('$name: acceptProxy()', (mode) => {
   it.each([
     ['version 1', Buffer.from(line)],
     ['version 2', block],
   ])('shows the claimed address beside the real one, and what follows the header is data: %s', async (_, header) => {
-    await using service = await Service.start(mode, [acceptProxy()])
+    await using service = await HandshakeService.start(mode, [acceptProxy()])
     const { connection, record } = await service.connect()
     connection.write(Buffer.concat([header, Buffer.from('hello')]))
     await record.received(5)
@@ -105,7 +43,7 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
   })
 
   it('keeps the header after the end of the connection', async () => {
-    await using service = await Service.start(mode, [acceptProxy()])
+    await using service = await HandshakeService.start(mode, [acceptProxy()])
     const { connection } = await service.connect()
     connection.write(line)
     await service.record.saw('open')
@@ -121,7 +59,7 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
     ['PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n', 'ERR_SLUICE_PROXY_INVALID', 'PRX_BAD_HDR'],
     ['', 'ERR_SLUICE_PROXY_EMPTY', 'PRX_EMPTY'],
   ])('tells handshakeError alone of a client without a header: %j', async (bytes, code, reason) => {
-    await using service = await Service.start(mode, [acceptProxy()])
+    await using service = await HandshakeService.start(mode, [acceptProxy()])
     const error = await service.refusal(bytes)
     expect(error).toMatchObject({ code, reason, step: 'acceptProxy', phase: 'handshake', address: '127.0.0.1' })
     expect(service.record.events).toEqual([])
@@ -130,7 +68,7 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
   })
 
   it('dies at the one deadline, however slowly its bytes trickle in', async () => {
-    await using service = await Service.start(mode, [acceptProxy()], { handshakeTimeoutMs: 150 })
+    await using service = await HandshakeService.start(mode, [acceptProxy()], { handshakeTimeoutMs: 150 })
     const began = service.runtime.nowMs()
     const { connection, record } = await service.connect()
     let sent = 0
@@ -148,18 +86,21 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
   })
 
   it('leaves the bounds of the session to the session, and they hold there', async () => {
-    await using service = await Service.start(mode, [acceptProxy()], { handshakeTimeoutMs: 10_000, readTimeoutMs: 60 })
+    await using service = await HandshakeService.start(mode, [acceptProxy()], {
+      handshakeTimeoutMs: 10_000,
+      readTimeoutMs: 60,
+    })
     await service.connect({ handshake: [sendProxy({ source: client, destination: client })] })
     await service.record.saw('open')
     expect(await service.record.closed()).toMatchObject({ code: 'ERR_SLUICE_READ_TIMEOUT' })
   })
 
   it('reads headers from the proxies it is told of, and from nobody else', async () => {
-    await using service = await Service.start(mode, [acceptProxy({ from: ['127.0.0.0/8'] })])
+    await using service = await HandshakeService.start(mode, [acceptProxy({ from: ['127.0.0.0/8'] })])
     await service.connect({ handshake: [sendProxy({ source: client, destination: client })] })
     await service.record.saw('open')
     expect(service.record.connection.proxy?.source).toMatchObject(client)
-    await using others = await Service.start(mode, [acceptProxy({ from: ['10.0.0.0/8', '2001:db8::/32'] })])
+    await using others = await HandshakeService.start(mode, [acceptProxy({ from: ['10.0.0.0/8', '2001:db8::/32'] })])
     const { connection } = await others.connect()
     connection.write(line)
     await others.record.received(line.length)
@@ -168,7 +109,7 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
   })
 
   it('comes before TLS, with no byte of either lost', async () => {
-    await using service = await Service.start(mode, [acceptProxy()], { tls: id.serving })
+    await using service = await HandshakeService.start(mode, [acceptProxy()], { tls: id.serving })
     const tls = { ...id.trusting, serverName: 'localhost' }
     const { connection, record } = await service.connect({
       handshake: [sendProxy({ source: client, destination: client })],
@@ -183,7 +124,7 @@ describe.each(modes())('$name: acceptProxy()', (mode) => {
 
   it.skipIf(mode.simulated)('and with handshakes on threads of their own', async () => {
     const threads = { handshakeThreads: 2 }
-    await using service = await Service.start(mode, [acceptProxy()], { tls: id.serving }, threads)
+    await using service = await HandshakeService.start(mode, [acceptProxy()], { tls: id.serving }, threads)
     const tls = { ...id.trusting, serverName: 'localhost' }
     const handshake = [sendProxy({ source: client, destination: client })]
     const visits = Array.from({ length: 20 }, async () => {
@@ -219,7 +160,7 @@ describe.each(modes())('$name: rules() among the steps', (mode) => {
       { stage: 'session', action: 'reject', when: { source: '203.0.113.0/24' } },
       { stage: 'session', action: 'set', variable: 'client', to: 'source', when: { proxied: true } },
     ])
-    await using service = await Service.start(mode, [rules(list), acceptProxy()])
+    await using service = await HandshakeService.start(mode, [rules(list), acceptProxy()])
     await service.connect({ handshake: [sendProxy({ source: client, destination: client })] })
     await service.record.saw('open')
     expect(service.record.connection.marks).toEqual({ tags: ['local'], variables: { client: '192.0.2.1' } })
@@ -240,7 +181,7 @@ describe.each(modes())('$name: rules() among the steps', (mode) => {
       { action: 'track', table },
       { action: 'reject', when: { counter: 'connCurrent', above: 2 } },
     ])
-    await using service = await Service.start(mode, [rules(list)])
+    await using service = await HandshakeService.start(mode, [rules(list)])
     const first = await service.connect()
     await service.connect()
     await service.record.saw('open', 2)
@@ -257,9 +198,9 @@ describe.each(modes())('$name: rules() among the steps', (mode) => {
       rules(new RuleList([{ action: 'expectProxy', when: { source: network } }])),
       acceptProxy({ byRule: true }),
     ]
-    await using service = await Service.start(mode, expecting('127.0.0.1'))
+    await using service = await HandshakeService.start(mode, expecting('127.0.0.1'))
     expect(await service.refusal('hello')).toMatchObject({ code: 'ERR_SLUICE_PROXY_MISSING' })
-    await using others = await Service.start(mode, expecting('10.0.0.0/8'))
+    await using others = await HandshakeService.start(mode, expecting('10.0.0.0/8'))
     const { connection, record } = await others.connect()
     connection.write('hello')
     await record.received(5)
@@ -270,7 +211,7 @@ describe.each(modes())('$name: rules() among the steps', (mode) => {
       { stage: 'content', action: 'accept', when: { contentStarts: 'GOOD' } },
       { stage: 'content', action: 'reject' },
     ])
-    await using service = await Service.start(mode, [rules(list)], { tls: id.serving })
+    await using service = await HandshakeService.start(mode, [rules(list)], { tls: id.serving })
     const tls = { ...id.trusting, serverName: 'localhost' }
     const good = await service.connect({ tls })
     good.connection.write('GO')
@@ -286,7 +227,7 @@ describe.each(modes())('$name: rules() among the steps', (mode) => {
 
   it('and networks may be sets whose content changes', async () => {
     const proxies = new CidrSet(['10.0.0.0/8'])
-    await using service = await Service.start(mode, [acceptProxy({ from: proxies })])
+    await using service = await HandshakeService.start(mode, [acceptProxy({ from: proxies })])
     const { connection, record } = await service.connect()
     connection.write('hello')
     await record.received(5)
@@ -297,7 +238,7 @@ describe.each(modes())('$name: rules() among the steps', (mode) => {
 
 describe.each(modes())('$name: sniff()', (mode) => {
   it('serves TLS and plaintext on one port', async () => {
-    await using service = await Service.start(mode, [sniff({ plain: 'allow' })], { tls: id.serving })
+    await using service = await HandshakeService.start(mode, [sniff({ plain: 'allow' })], { tls: id.serving })
     const plain = await service.connect()
     plain.connection.write('in the clear')
     await plain.record.received(12)
@@ -312,7 +253,7 @@ describe.each(modes())('$name: sniff()', (mode) => {
 
   it('asks clients for certificates where the policy says so, and only those of TLS', async () => {
     const tls = { ...id.serving, clientCert: 'require' as const }
-    await using service = await Service.start(mode, [sniff({ plain: 'allow' })], { tls })
+    await using service = await HandshakeService.start(mode, [sniff({ plain: 'allow' })], { tls })
     const { connection, record } = await service.connect({
       tls: { ...id.trusting, ...id.client, serverName: 'localhost' },
     })
@@ -326,14 +267,14 @@ describe.each(modes())('$name: sniff()', (mode) => {
   })
 
   it('refuses plaintext by default, and SSL 2 always', async () => {
-    await using service = await Service.start(mode, [sniff()], { tls: id.serving })
+    await using service = await HandshakeService.start(mode, [sniff()], { tls: id.serving })
     expect(await service.refusal('GET / HTTP/1.1\r\n')).toMatchObject({ code: 'ERR_SLUICE_PLAINTEXT_REFUSED' })
     expect(await service.refusal(Buffer.from([0x80, 0x2e, 1]))).toMatchObject({ code: 'ERR_SLUICE_SSLV2_REFUSED' })
   })
 
   it('serves who says nothing in the clear, after the time agreed on', async () => {
     const handshake = [sniff({ plain: 'allow', plainAfterMs: 50 })]
-    await using service = await Service.start(mode, handshake, { tls: id.serving })
+    await using service = await HandshakeService.start(mode, handshake, { tls: id.serving })
     const began = service.runtime.nowMs()
     await service.connect()
     await service.record.saw('open')
@@ -347,9 +288,13 @@ describe.each(modes())('$name: monitor()', (mode) => {
     ['http', 'HTTP/1.0 200 OK\r\n\r\n'],
     ['none', ''],
   ] as const)('answers before anything else, and is no session: %s', async (answer, expected) => {
-    await using service = await Service.start(mode, [monitor({ networks: ['127.0.0.1'], answer }), acceptProxy()], {
-      tls: id.serving,
-    })
+    await using service = await HandshakeService.start(
+      mode,
+      [monitor({ networks: ['127.0.0.1'], answer }), acceptProxy()],
+      {
+        tls: id.serving,
+      },
+    )
     const { record, connection } = await service.connect()
     await record.saw('end')
     expect(record.text).toBe(expected)
@@ -367,7 +312,7 @@ describe.each(modes())('$name: monitor()', (mode) => {
   })
 
   it('lets others through', async () => {
-    await using service = await Service.start(mode, [monitor({ networks: ['10.0.0.0/8', '::1'] })])
+    await using service = await HandshakeService.start(mode, [monitor({ networks: ['10.0.0.0/8', '::1'] })])
     const { connection, record } = await service.connect()
     connection.write('hello')
     await record.received(5)
@@ -377,295 +322,12 @@ describe.each(modes())('$name: monitor()', (mode) => {
 
 describe.each(kernelModes())('$name: monitor()', (mode) => {
   it('ends with FIN although the peer has sent what nobody reads', async () => {
-    await using service = await Service.start(mode, [monitor({ answer: 'http' })])
+    await using service = await HandshakeService.start(mode, [monitor({ answer: 'http' })])
     const peer = await rawConnect(service.to)
     peer.socket.write(Buffer.alloc(100_000))
     expect(await peer.ended).toBe('end')
     expect(peer.text).toBe('HTTP/1.0 200 OK\r\n\r\n')
     peer.destroy()
-  })
-})
-
-describe.each(modes())('$name: a step of one’s own', (mode) => {
-  it('sees what nobody has taken, takes its part, and leaves data to the session', async () => {
-    const seen: string[] = []
-    const step: CustomStep = {
-      name: 'greeting',
-      bytes(connection, bytes) {
-        seen.push(bytes.toString())
-        const end = bytes.indexOf('\n')
-        if (end < 0) return 'needMore'
-        connection.data = bytes.subarray(0, end).toString()
-        return { consumed: end + 1 }
-      },
-    }
-    await using service = await Service.start(mode, [acceptProxy(), step])
-    const { connection, record } = await service.connect()
-    connection.write(`${line}ali`)
-    await eventually(() => seen.length === 1)
-    connection.write('ce\nhello')
-    await record.received(5)
-    expect(seen).toEqual(['ali', 'alice\nhello'])
-    expect(service.record.text).toBe('hello')
-    expect(service.record.connection.data).toBe('alice')
-  })
-
-  it('may speak first, wait for promises, and see facts of the connection', async () => {
-    let facts: unknown
-    const step: CustomStep = {
-      name: 'challenge',
-      begin(connection) {
-        connection.write('who?')
-        return 'needMore'
-      },
-      async bytes(connection, bytes) {
-        const { remoteAddress, remotePort, localPort, proxy } = connection
-        facts = { remoteAddress, remotePort, localPort, proxy: proxy?.source }
-        await new Promise<void>((resolve) => service.runtime.after(30, resolve))
-        return { consumed: bytes.length }
-      },
-    }
-    await using service = await Service.start(mode, [acceptProxy(), step])
-    const { connection, record } = await service.connect()
-    connection.write(line)
-    await record.received(4)
-    expect(record.text).toBe('who?')
-    connection.write('me')
-    await service.record.saw('open')
-    expect(facts).toMatchObject({
-      ...{ remoteAddress: '127.0.0.1', remotePort: connection.localPort, localPort: service.to.port, proxy: client },
-    })
-    connection.write('now data')
-    await record.received(12)
-    expect(record.text).toBe('who?now data')
-    expect(service.record.connection.queuedBytes).toBe(0)
-  })
-
-  it('that throws or rejects ends its own connection with what it threw', async () => {
-    const thrown = new Error('broken')
-    for (const bytes of [
-      () => {
-        throw thrown
-      },
-      () => Promise.reject(thrown),
-    ]) {
-      await using service = await Service.start(mode, [{ name: 'mine', bytes }])
-      const error = await service.refusal('x')
-      expect(error).toMatchObject({ code: 'ERR_SLUICE_STEP_THREW', cause: thrown, step: 'mine' })
-    }
-  })
-
-  it('that answers nonsense is told so', async () => {
-    await using service = await Service.start(mode, [{ name: 'mine', bytes: () => ({ consumed: 5 }) }])
-    const error = await service.refusal('x')
-    expect(error.code).toBe('ERR_SLUICE_STEP_THREW')
-    expect(String(error.cause)).toContain('0 to 1 bytes')
-  })
-
-  it('that hangs dies at the deadline, and its signal tells it', async () => {
-    let told: Promise<unknown> | undefined
-    const step: CustomStep = {
-      name: 'mine',
-      begin({ signal }: OpeningConnection) {
-        told = new Promise((resolve) => signal.addEventListener('abort', () => resolve(signal.reason)))
-        return new Promise(() => {})
-      },
-      bytes: () => 'needMore',
-    }
-    await using service = await Service.start(mode, [step], { handshakeTimeoutMs: 60 })
-    const { record } = await service.connect()
-    await record.saw('end')
-    expect(service.failures[0]).toMatchObject({ code: 'ERR_SLUICE_STEP_TIMEOUT', step: 'mine' })
-    expect(await told).toBe(service.failures[0])
-  })
-
-  it.each([
-    ['close', 'end'],
-    ['reject', 'error ERR_SLUICE_CONNECTION_RESET'],
-  ] as const)('refuses: %s', async (verdict, event) => {
-    const step: CustomStep = { name: 'mine', bytes: () => ({ verdict, text: 'not today' }) }
-    await using service = await Service.start(mode, [step])
-    const { connection, record } = await service.connect()
-    connection.write('x')
-    await record.saw(event)
-    await eventually(() => service.failures.length === 1)
-    expect(service.failures[0]).toMatchObject({ code: 'ERR_SLUICE_STEP_REJECTED', reason: 'STEP_REJECT' })
-    expect(service.failures[0]!.message).toContain('not today')
-  })
-
-  it.runIf(mode.simulated)('refuses without telling the peer: drop', async () => {
-    const step: CustomStep = { name: 'mine', bytes: () => ({ verdict: 'drop' }) }
-    await using service = await Service.start(mode, [step])
-    const { connection, record } = await service.connect()
-    connection.write('x')
-    await eventually(() => service.failures.length === 1)
-    await new Promise<void>((resolve) => service.runtime.after(60_000, resolve))
-    expect(record.events).toEqual(['open'])
-    expect(connection.state).toBe('open')
-  })
-
-  it('runs on connect() as well: a tunnel by HTTP CONNECT, with TLS to the target through it', async () => {
-    const tunnel: CustomStep = {
-      name: 'httpConnect',
-      begin(connection) {
-        connection.write('CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n\r\n')
-        return 'needMore'
-      },
-      bytes(_, bytes) {
-        const end = bytes.indexOf('\r\n\r\n')
-        if (end < 0) return 'needMore'
-        return bytes.toString().startsWith('HTTP/1.1 200') ? { consumed: end + 4 } : { verdict: 'close', text: 'no' }
-      },
-    }
-    const gate: CustomStep = {
-      name: 'connectServer',
-      bytes(connection, bytes) {
-        const end = bytes.indexOf('\r\n\r\n')
-        if (end < 0) return 'needMore'
-        connection.write('HTTP/1.1 200 OK\r\n\r\n')
-        return { consumed: end + 4 }
-      },
-    }
-    await using service = await Service.start(mode, [gate], { tls: id.serving })
-    const tls = { ...id.trusting, serverName: 'localhost' }
-    const { connection, record } = await service.connect({ handshake: [tunnel], tls })
-    connection.write('through')
-    await record.received(7)
-    expect(record.text).toBe('through')
-    expect(service.failures).toEqual([])
-  })
-})
-
-/** A server of SOCKS 5 that grants everything, as custom steps: what comes behind is echoed. */
-function socksServer(answer: number[], seen: Buffer[]): CustomStep {
-  const greeted = new WeakSet<OpeningConnection>()
-  return {
-    name: 'socksServer',
-    bytes(connection, bytes) {
-      if (!greeted.has(connection)) {
-        if (bytes.length < 3) return 'needMore'
-        greeted.add(connection)
-        connection.write(Uint8Array.of(5, 0))
-      }
-      if (bytes.length < 3 + 7) return 'needMore'
-      seen.push(bytes)
-      connection.write(Uint8Array.from(answer))
-      return { consumed: bytes.length }
-    },
-  }
-}
-
-/** The same of SOCKS 4a, for the target `localhost`. */
-function socks4Server(answer: number[], seen: Buffer[]): CustomStep {
-  return {
-    name: 'socks4Server',
-    bytes(connection, bytes) {
-      if (!bytes.toString('latin1').endsWith('localhost\0')) return 'needMore'
-      seen.push(bytes)
-      connection.write(Uint8Array.from(answer))
-      return { consumed: bytes.length }
-    },
-  }
-}
-
-/** A step that takes its time. */
-const rest = (runtime: Runtime, ms: number): CustomStep => ({
-  name: 'rest',
-  begin: () => new Promise((resolve) => runtime.after(ms, () => resolve({ consumed: 0 }))),
-  bytes: () => 'needMore',
-})
-
-describe.each(modes())('$name: connect() by way of others', (mode) => {
-  it('asks a SOCKS 5 server, and the session begins behind its answer', async () => {
-    const seen: Buffer[] = []
-    await using service = await Service.start(mode, [socksServer([5, 0, 0, 1, 127, 0, 0, 1, 0, 80], seen)])
-    const { connection, record } = await service.connect({ handshake: [socks5({ host: 'a.example', port: 443 })] })
-    expect(seen[0]!.subarray(3).toString('latin1')).toBe('\x05\x01\x00\x03\x09a.example\x01\xbb')
-    connection.write('hello')
-    await record.received(5)
-    expect(record.text).toBe('hello')
-    expect(connection.stats().bytesRead).toBe(5)
-  })
-
-  it('rejects with what the server says', async () => {
-    const seen: Buffer[] = []
-    await using service = await Service.start(mode, [socksServer([5, 5, 0, 1, 0, 0, 0, 0, 0, 0], seen)])
-    const failed = service.connect({ handshake: [socks5({ host: '192.0.2.1', port: 80 })] })
-    await expect(failed).rejects.toMatchObject({
-      ...{ code: 'ERR_SLUICE_SOCKS_DENIED', reason: 'SOCKS5_DENY', step: 'socks5', phase: 'handshake' },
-      ...{ address: '127.0.0.1', port: service.to.port },
-    })
-    await expect(failed).rejects.toThrow('connection refused by the target')
-  })
-
-  it('gives up in time when nobody answers', async () => {
-    await using service = await Service.start(mode, [{ name: 'mute', bytes: () => new Promise(() => {}) }])
-    const handshake = [socks4({ host: '192.0.2.1', port: 80, user: 'me' })]
-    await expect(service.connect({ handshake, handshakeTimeoutMs: 50 })).rejects.toMatchObject({
-      code: 'ERR_SLUICE_SOCKS_TIMEOUT',
-    })
-    await expect(service.connect({ handshake, connectTimeoutMs: 50 })).rejects.toMatchObject({
-      code: 'ERR_SLUICE_CONNECT_TIMEOUT',
-    })
-  })
-
-  it.each([
-    [5, { user: 'me', password: 'secret' }, '\x05\x02\x00\x02\x05\x01\x00\x03\x09localhost\x01\xbb'],
-    [4, { user: 'me' }, '\x04\x01\x01\xbb\x00\x00\x00\x01me\x00localhost\x00'],
-  ] as const)('goes through a server of SOCKS %d that is named by an option, with TLS to the target', async (...row) => {
-    const [version, login, asked] = row
-    const seen: Buffer[] = []
-    const answer = version === 5 ? [5, 0, 0, 1, 0, 0, 0, 0, 0, 0] : [0, 90, 0, 0, 0, 0, 0, 0]
-    const steps = version === 5 ? [socksServer(answer, seen)] : [socks4Server(answer, seen)]
-    await using service = await Service.start(mode, [...steps, acceptProxy()], { tls: id.serving })
-    const to = { host: 'localhost', port: 443, tls: id.trusting }
-    const options = { ...to, socks: { ...service.to, version, ...login }, sendProxy: { uniqueId: 'me' } }
-    const { connection, record } = await service.connect(options)
-    expect(Buffer.concat(seen).toString('latin1')).toBe(asked)
-    expect(connection.tls?.serverName).toBe('localhost')
-    await service.record.saw('open')
-    expect(service.record.connection.proxy?.uniqueId?.toString()).toBe('me')
-    connection.write('hello')
-    await record.received(5)
-    // Between the two stand the steps of the list.
-    const never: CustomStep = {
-      name: 'never',
-      bytes: () => 'needMore',
-      begin: () => ({ verdict: 'close', text: 'no' }),
-    }
-    await expect(service.connect({ ...options, handshake: [never] })).rejects.toMatchObject({ step: 'never' })
-  })
-
-  it.each([
-    ['of TLS', { tls: { ...id.trusting, handshakeTimeoutMs: 0 } }],
-    ['of TLS under a bound of its own', { tls: { ...id.trusting, handshakeTimeoutMs: 15_000 } }],
-  ])('one deadline bounds the steps and the handshake %s (HP-16)', async (_, tls) => {
-    const mute: CustomStep = { name: 'mute', bytes: () => 'needMore' }
-    await using service = await Service.start(mode, [acceptProxy(), mute], { handshakeTimeoutMs: 0 })
-    const begun = { ...tls, host: 'localhost', handshakeTimeoutMs: 400 }
-    for (const steps of [{ sendProxy: true }, { handshake: [sendProxy(), rest(service.runtime, 100)] }]) {
-      let isLate = false
-      service.runtime.after(450, () => {
-        isLate = true
-      })
-      await expect(service.connect({ ...begun, ...steps })).rejects.toMatchObject({
-        ...{ code: 'ERR_SLUICE_TLS_TIMEOUT', reason: 'SSL_TIMEOUT' },
-      })
-      if (mode.simulated) expect(isLate).toBe(false)
-    }
-  })
-
-  it('sends a PROXY header with the socket’s own addresses unless told others', async () => {
-    await using service = await Service.start(mode, [acceptProxy()])
-    const { connection } = await service.connect({ handshake: [sendProxy({ version: 1 })] })
-    await service.record.saw('open')
-    const { proxy } = service.record.connection
-    expect(proxy?.source).toMatchObject({ address: '127.0.0.1', port: connection.localPort })
-    expect(proxy?.destination).toMatchObject({ address: '127.0.0.1', port: service.to.port })
-    connection.write('x')
-    expect(connection.queuedBytes).toBe(1)
-    await connection.drained()
-    expect(connection.queuedBytes).toBe(0)
   })
 })
 

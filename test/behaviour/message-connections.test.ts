@@ -18,6 +18,7 @@ import {
 import { describe, expect, it } from 'vitest'
 import { encodeHello } from '../../src/message/hello.js'
 import { packetOf, payloadSizeOf } from '../../src/message/packet.js'
+import { codeOf } from '../support/code-of.js'
 import { serving, stranger, trusting } from '../support/identities.js'
 import { inlineKernelModes, type Mode, modes } from '../support/modes.js'
 import { eventually, portOf } from '../support/pair.js'
@@ -65,13 +66,6 @@ async function start(mode: Mode, setup: Setup = {}) {
     { reconnect: { baseMs: 20, steps: 2, jitterMinMs: 0, jitterMaxMs: 5 } },
   )
   return { runtime, server, client, listener, pool, port, stops, [Symbol.asyncDispose]: () => runtime.destroy() }
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(
-    () => 'done',
-    (error: SluiceError) => error.code,
-  )
 }
 
 const later = (two: { runtime: { after(ms: number, callback: () => void): unknown } }, ms: number) =>

@@ -1,5 +1,4 @@
 // A service in the middle that passes messages on between those that have registered, and never looks into them.
-import type { SluiceError } from 'sluice'
 import {
   bytes,
   type Codec,
@@ -16,6 +15,7 @@ import {
   utf8,
 } from 'sluice/messages'
 import { describe, expect, it } from 'vitest'
+import { codeOf } from '../support/code-of.js'
 import { type Mode, modes } from '../support/modes.js'
 import { eventually, nextTurn, portOf } from '../support/pair.js'
 import { hashOf, pattern } from '../support/record.js'
@@ -98,13 +98,6 @@ class Three implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.runtime.destroy()
   }
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(
-    () => 'done',
-    (error: SluiceError) => error.code,
-  )
 }
 
 describe.each(modes())('relayed messages on $name', (mode) => {

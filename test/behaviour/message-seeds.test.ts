@@ -19,6 +19,7 @@ import {
   utf8,
 } from 'sluice/messages'
 import { describe, expect, it } from 'vitest'
+import { codeOf } from '../support/code-of.js'
 import { serving, trusting } from '../support/identities.js'
 import { type Mode, modes } from '../support/modes.js'
 import { eventually, portOf } from '../support/pair.js'
@@ -128,13 +129,6 @@ class Bench implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.runtime.destroy()
   }
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(
-    () => 'done',
-    (error: SluiceError) => error.code,
-  )
 }
 
 // Answers with the length of what came as text, until the first full stop.

@@ -20,6 +20,7 @@ import {
   utf8,
 } from 'sluice/messages'
 import { afterAll, describe, expect, it } from 'vitest'
+import { codeOf } from '../support/code-of.js'
 import { serving, trusting } from '../support/identities.js'
 import { type Mode, modes } from '../support/modes.js'
 import { eventually, portOf } from '../support/pair.js'
@@ -122,13 +123,6 @@ class Two implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.runtime.destroy()
   }
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(
-    () => 'done',
-    (error: SluiceError) => error.code,
-  )
 }
 
 /** Pieces without end, and whether somebody still wants them. */

@@ -21,6 +21,7 @@ import {
   utf8,
 } from 'sluice/messages'
 import { describe, expect, it } from 'vitest'
+import { codeOf } from '../support/code-of.js'
 import { serving, trusting } from '../support/identities.js'
 import { type Mode, modes } from '../support/modes.js'
 import { eventually, nextTurn, portOf } from '../support/pair.js'
@@ -139,13 +140,6 @@ function serve(service: MessageService, { notes, waiting }: Pick<Two, 'notes' | 
     },
     strict: ({ n }) => n,
   })
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  return promise.then(
-    () => 'done',
-    (error: SluiceError) => error.code,
-  )
 }
 
 const compressing = { compression: ['brotli', 'deflate'] } satisfies Partial<MessageServiceOptions>
