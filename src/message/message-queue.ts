@@ -36,6 +36,13 @@ class Level {
     return item
   }
 
+  find(fits: (item: Outgoing) => boolean): Outgoing | undefined {
+    for (let i = this.front; i < this.items.length; i++) {
+      if (fits(this.items[i]!)) return this.items[i]
+    }
+    return undefined
+  }
+
   remove(item: Outgoing): boolean {
     const at = this.items.indexOf(item, this.front)
     if (at < 0) return false
@@ -98,6 +105,15 @@ export class MessageQueue {
       if (outgoing === undefined) continue
       this.removed(outgoing)
       return outgoing
+    }
+    return undefined
+  }
+
+  /** The first that fits, which stays where it is. */
+  find(fits: (outgoing: Outgoing) => boolean): Outgoing | undefined {
+    for (const level of this.levels) {
+      const found = level.find(fits)
+      if (found !== undefined) return found
     }
     return undefined
   }

@@ -245,13 +245,10 @@ export class MessageWriter {
 
   // A synchronous message that has to wait holds up those behind it only if they are synchronous too.
   private startAsynchronous(): boolean {
-    const all = this.queue.drain()
-    const found = all.findIndex((outgoing) => (outgoing.flags & synchronousFlag) === 0)
-    for (const outgoing of all) {
-      if (outgoing !== all[found]) this.queue.push(outgoing)
-    }
-    if (found < 0) return false
-    this.begin(all[found]!)
+    const found = this.queue.find(({ flags }) => (flags & synchronousFlag) === 0)
+    if (found === undefined) return false
+    this.queue.remove(found)
+    this.begin(found)
     return true
   }
 
