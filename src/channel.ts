@@ -75,6 +75,12 @@ const phaseOfSyscall: Record<string, SluiceError['phase']> = {
   ...{ recv: 'read', send: 'write', sendmsg: 'write', shutdown: 'write' },
 }
 
+/** Events of listeners, relays and lent bytes, which no connection is to blame for. */
+const eventsOfNone = new Set([
+  ...[eventReleased, eventListenerFailed, eventHandshakeFailed, eventOpeningFailed, eventRuleLogged],
+  ...[eventRelayCount, eventRelayTimeout],
+])
+
 /**
  * JavaScript's end of one loop: dispatches the events of a batch to the handlers of their connections, and stages what
  * those ask for until native code takes it, once per batch. Internal; all of it runs on Node's thread.
@@ -167,7 +173,7 @@ export class Channel {
       try {
         for (; k < end; k += recordWords) this.dispatch(k)
       } catch (thrown) {
-        this.handlerThrew(this.connections[this.eventWords[k + 1]!], thrown)
+        this.handlerThrew(k, thrown)
         k += recordWords
       }
     }
@@ -181,7 +187,7 @@ export class Channel {
       try {
         this.dispatch(k)
       } catch (thrown) {
-        this.handlerThrew(this.connections[this.eventWords[k + 1]!], thrown)
+        this.handlerThrew(k, thrown)
       }
     }
     this.view = undefined
@@ -424,7 +430,10 @@ export class Channel {
     }
   }
 
-  private handlerThrew(connection: Connection | undefined, thrown: unknown): void {
+  // The number in an event is not always that of a connection's slot.
+  private handlerThrew(k: number, thrown: unknown): void {
+    const isOfNone = eventsOfNone.has(this.eventWords[k]! & 0xff)
+    const connection = isOfNone ? undefined : this.connections[this.eventWords[k + 1]!]
     if (connection === undefined) {
       process.emitWarning(new SluiceError('HANDLER_THREW', { phase: 'handler', cause: thrown }))
       return

@@ -352,7 +352,8 @@ export class ProxyServer implements FrontOwner, AsyncDisposable {
     return !isCut
   }
 
-  // Sessions tell when they end. Who is still on its way to one is only counted.
+  // Sessions tell when they end. Who is still on its way to one is only counted, and between its last step and its session
+  // by neither: nobody has to be seen twice.
   private async emptyBefore(isOver: () => boolean): Promise<void> {
     for (let quiet = 0; quiet < 2; ) {
       if (this.sessionCount > 0) await new Promise<void>((resolve) => this.emptied.push(resolve))

@@ -1,6 +1,15 @@
 // Handlers: what throws, what is kept, in which order they run.
-import type { Connection, ConnectionHandlers, SluiceError } from 'sluice'
+import {
+  acceptProxy,
+  type Connection,
+  type ConnectionHandlers,
+  type ListenOptions,
+  RuleList,
+  rules,
+  type SluiceError,
+} from 'sluice'
 import { describe, expect, it } from 'vitest'
+import { serving } from '../support/identities.js'
 import { modes } from '../support/modes.js'
 import { connectedPair, echo, eventually, nextTurn, portOf } from '../support/pair.js'
 import { Record } from '../support/record.js'
@@ -63,6 +72,40 @@ describe.each(modes())('handlers on $name', (mode) => {
     await Promise.race(records.map((record, i) => record.received([5, 6][i]!)))
     expect(ended.length).toBe(1)
     await runtime.destroy()
+  })
+
+  // A listener has a number, as slots of connections have.
+  it.each([
+    ['ruleLog', { handshake: [rules(new RuleList([{ stage: 'session', action: 'log', text: 'seen' }]))] }],
+    ['handshakeError', { handshake: [acceptProxy()] }],
+    ['handshakeError', { tls: serving }],
+  ] satisfies [
+    string,
+    Partial<ListenOptions>,
+  ][])('that throw in %s of a listener end no connection', async (name, options: Partial<ListenOptions>) => {
+    await using runtime = mode.start()
+    const quiet = await runtime.listen({ host: '127.0.0.1', port: 0 }, new Record(echo).handlers)
+    const records = Array.from({ length: 8 }, () => new Record())
+    const connections: Connection[] = []
+    for (const { handlers } of records)
+      connections.push(await runtime.connect({ host: '127.0.0.1', port: portOf(quiet) }, handlers))
+    let thrown = 0
+    const throwing = {
+      [name]: () => {
+        thrown++
+        throw new Error(`my mistake in ${name}`)
+      },
+    }
+    const loud = await runtime.listen({ host: '127.0.0.1', port: 0, ...options }, throwing)
+    const warnings = await warningsOf(async () => {
+      const client = await runtime.connect({ host: '127.0.0.1', port: portOf(loud) }, { error() {} })
+      client.write('no header\r\n')
+      await eventually(() => thrown > 0)
+      for (const connection of connections) connection.write('still here')
+      for (const record of records) await record.received(10)
+    })
+    expect(warnings.map(({ code }) => code)).toEqual(['ERR_SLUICE_HANDLER_THREW'])
+    expect(quiet.stats().connections).toBe(8)
   })
 
   it('that throw in error or close are told by a warning, and the rest goes on', async () => {
